@@ -1,0 +1,76 @@
+"""Short binary codes for images or any embedding, learnt without labels and searched exactly.
+
+Names load on first use (PEP 562), so that importing the package imports neither torch nor scipy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sdc_search.codes import pack_bits, unpack_bits
+    from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
+    from sdc_search.hamming import hamming_distance, hamming_topk
+    from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
+    from sdc_search.losses import SDCLoss, beta_quantiles
+    from sdc_search.metrics import mean_average_precision, precision_at, recall_at
+    from sdc_search.runtime import info, set_num_threads
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CorruptFileError": "errors",
+    "Hasher": "hashers",
+    "ITQ": "hashers",
+    "LSH": "hashers",
+    "MissingExtraError": "errors",
+    "NotFittedError": "errors",
+    "SDC": "hashers",
+    "SDCLoss": "losses",
+    "beta_quantiles": "losses",
+    "hamming_distance": "hamming",
+    "hamming_topk": "hamming",
+    "info": "runtime",
+    "load_hasher": "hashers",
+    "mean_average_precision": "metrics",
+    "pack_bits": "codes",
+    "precision_at": "metrics",
+    "recall_at": "metrics",
+    "set_num_threads": "runtime",
+    "unpack_bits": "codes",
+}
+
+__all__ = [
+    "ITQ",
+    "LSH",
+    "SDC",
+    "CorruptFileError",
+    "Hasher",
+    "MissingExtraError",
+    "NotFittedError",
+    "SDCLoss",
+    "beta_quantiles",
+    "hamming_distance",
+    "hamming_topk",
+    "info",
+    "load_hasher",
+    "mean_average_precision",
+    "pack_bits",
+    "precision_at",
+    "recall_at",
+    "set_num_threads",
+    "unpack_bits",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sdc_search' has no attribute {name!r}")
+    value = getattr(import_module(f"sdc_search.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

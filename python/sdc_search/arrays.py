@@ -1,0 +1,145 @@
+"""From what a caller passes to a checked, C-contiguous numpy array, and back to the caller's kind.
+
+numpy arrays, torch tensors and anything with ``__array__`` or ``__dlpack__`` are accepted. torch is never
+imported here: a tensor can only arrive where its owner has imported it already.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+    ArrayLike: TypeAlias = npt.ArrayLike | torch.Tensor
+else:
+    ArrayLike: TypeAlias = Any
+
+
+def is_tensor(value: object) -> bool:
+    """Whether `value` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def device_of(value: object) -> str:
+    """Return the device that holds `value`: ``"cpu"`` for everything but a tensor elsewhere."""
+    return str(value.device) if is_tensor(value) else "cpu"  # type: ignore[attr-defined]
+
+
+def to_numpy(name: str, value: object) -> npt.NDArray[Any]:
+    """View `value` as a numpy array, without a copy where its owner allows.
+
+    Raises
+    ------
+    TypeError
+        `value` is none of the accepted kinds.
+    ValueError
+        `value` is a tensor that does not lie in the CPU's memory.
+    """
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if is_tensor(value):
+        if device_of(value) != "cpu":
+            raise ValueError(f"{name} lies on {device_of(value)}; this operation runs on the CPU: pass {name}.cpu()")
+        return np.asarray(value.detach().numpy())  # type: ignore[attr-defined]
+    if hasattr(value, "__array__"):
+        return np.asarray(value)
+    if hasattr(value, "__dlpack__"):
+        return np.from_dlpack(value)
+    raise TypeError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}")
+
+
+def as_codes(name: str, value: object, n_bytes: int | None = None) -> npt.NDArray[np.uint8]:
+    """Check packed binary codes: C-contiguous uint8 of shape ``(n, n_bytes)``.
+
+    Parameters
+    ----------
+    name
+        The argument's name, for the messages.
+    value
+        The codes as the caller passed them.
+    n_bytes
+        The width that is wanted, where it is known.
+
+    Raises
+    ------
+    TypeError
+        The dtype is not uint8.
+    ValueError
+        The rank is not 2, or the width is zero or not `n_bytes`.
+    """
+    array = to_numpy(name, value)
+    if array.dtype != np.uint8:
+        raise TypeError(f"{name} must be packed codes of dtype uint8, got {array.dtype}; pack_bits makes them")
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have shape (n, n_bytes), got {array.shape}")
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one byte a code, got shape {array.shape}")
+    if n_bytes is not None and array.shape[1] != n_bytes:
+        raise ValueError(f"{name} must have {n_bytes} bytes a code, got {array.shape[1]}")
+    return np.ascontiguousarray(array)
+
+
+def as_features(name: str, value: object) -> npt.NDArray[np.float32] | npt.NDArray[np.float64]:
+    """Check real-valued vectors: finite, C-contiguous, shape ``(n, d)``, float32 (float64 stays float64).
+
+    Raises
+    ------
+    TypeError
+        The dtype is not a float or an integer.
+    ValueError
+        The rank is not 2, ``d`` is 0, or an entry is NaN or infinite.
+    """
+    array = np.asarray(value) if isinstance(value, (list, tuple)) else to_numpy(name, value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be floating point or integer, got {array.dtype}")
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have shape (n, d), got {array.shape}")
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one feature, got shape {array.shape}")
+    dtype = np.float64 if array.dtype.itemsize >= 8 and array.dtype.kind == "f" else np.float32
+    array = np.ascontiguousarray(array, dtype=dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return array
+
+
+def like(reference: object, array: npt.NDArray[Any]) -> Any:
+    """Return `array` as the kind of `reference`: a tensor on its device if that is a tensor, else numpy."""
+    if not is_tensor(reference):
+        return array
+    return sys.modules["torch"].from_numpy(array).to(reference.device)  # type: ignore[attr-defined]
+
+
+def same_device(first_name: str, first: object, second_name: str, second: object) -> None:
+    """Raise ``ValueError`` where two arguments lie on different devices."""
+    devices = device_of(first), device_of(second)
+    if devices[0] != devices[1]:
+        raise ValueError(
+            f"{first_name} and {second_name} must lie on one device, got {devices[0]} and {devices[1]}"
+        )
+
+
+def as_count(name: str, value: object, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """Check an integer argument such as ``k`` or ``n_bits``.
+
+    Raises
+    ------
+    TypeError
+        `value` is not an integer (bool is not one).
+    ValueError
+        `value` is below `minimum` or above `maximum`.
+    """
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}")
+    count = int(value.__index__())
+    if count < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {count}")
+    if maximum is not None and count > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {count}")
+    return count
