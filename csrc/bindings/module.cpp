@@ -1,0 +1,12 @@
+#include <pybind11/pybind11.h>
+
+namespace sdc {
+void register_runtime(pybind11::module_& m);
+void register_hamming(pybind11::module_& m);
+}  // namespace sdc
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The native core of sdc_search; its arguments are checked by the Python layer.";
+  sdc::register_runtime(m);
+  sdc::register_hamming(m);
+}
