@@ -144,19 +144,37 @@ ZEROS = np.zeros((3, 8), dtype=np.uint8)
 @pytest.mark.parametrize(
     ("codes", "queries", "k", "error", "message"),
     [
-        (ZEROS.astype(np.float32), ZEROS, 1, TypeError, "codes must be packed codes of dtype uint8, got float32"),
+        (
+            ZEROS.astype(np.float32),
+            ZEROS,
+            1,
+            TypeError,
+            "codes must be packed codes of dtype uint8, got float32",
+        ),
         (ZEROS, ZEROS.astype(np.int8), 1, TypeError, "queries must be packed codes of dtype uint8, got int8"),
         (ZEROS, ZEROS[:, :4], 1, ValueError, "queries must have 8 bytes a code, got 4"),
         (ZEROS[0], ZEROS, 1, ValueError, r"codes must have shape \(n, n_bytes\), got \(8,\)"),
         (ZEROS, ZEROS[None], 1, ValueError, r"queries must have shape \(n, n_bytes\), got \(1, 3, 8\)"),
         (ZEROS[:, :0], ZEROS[:, :0], 1, ValueError, "codes must have at least one byte"),
-        (np.zeros((1, 257), np.uint8), np.zeros((1, 257), np.uint8), 1, ValueError, "at most 256 bytes a code, got 257"),
+        (
+            np.zeros((1, 257), np.uint8),
+            np.zeros((1, 257), np.uint8),
+            1,
+            ValueError,
+            "at most 256 bytes a code, got 257",
+        ),
         (ZEROS, ZEROS, 0, ValueError, "k must be at least 1, got 0"),
         (ZEROS, ZEROS, -3, ValueError, "k must be at least 1, got -3"),
         (ZEROS, ZEROS, 2**31, ValueError, "k must be at most 2147483647"),
         (ZEROS, ZEROS, 1.0, TypeError, "k must be an integer, got float"),
         ("codes", ZEROS, 1, TypeError, "codes must be a numpy array or a torch tensor, got str"),
-        (torch.zeros(3, 8, dtype=torch.uint8, device="meta"), ZEROS, 1, ValueError, "one device, got meta and cpu"),
+        (
+            torch.zeros(3, 8, dtype=torch.uint8, device="meta"),
+            ZEROS,
+            1,
+            ValueError,
+            "one device, got meta and cpu",
+        ),
     ],
 )
 def test_bad_input(codes: object, queries: object, k: int, error: type[Exception], message: str) -> None:
@@ -176,7 +194,8 @@ import sys
 sys.modules["torch"] = sys.modules["scipy"] = None  # importing either now raises ImportError
 import numpy as np, sdc_search
 codes = sdc_search.pack_bits(np.eye(9))
-print(sdc_search.hamming_topk(codes, codes[:1], 2)[1].tolist(), sdc_search.hamming_distance(codes, codes)[0, 1])
+ids = sdc_search.hamming_topk(codes, codes[:1], 2)[1]
+print(ids.tolist(), sdc_search.hamming_distance(codes, codes)[0, 1])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "[[0, 1]] 2"

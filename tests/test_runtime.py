@@ -11,7 +11,11 @@ import sdc_search
 
 def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
     )
 
 
@@ -86,7 +90,9 @@ print("fine")
 
 
 def test_importing_the_package_imports_neither_torch_nor_scipy() -> None:
-    program = "import sys, sdc_search; print([m for m in ('torch', 'scipy', 'safetensors') if m in sys.modules])"
+    program = (
+        "import sys, sdc_search; print([m for m in ('torch', 'scipy', 'safetensors') if m in sys.modules])"
+    )
     assert run(program).stdout.strip() == "[]"
 
 

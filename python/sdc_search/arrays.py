@@ -45,7 +45,9 @@ def to_numpy(name: str, value: object) -> npt.NDArray[Any]:
         return np.asarray(value)
     if is_tensor(value):
         if device_of(value) != "cpu":
-            raise ValueError(f"{name} lies on {device_of(value)}; this operation runs on the CPU: pass {name}.cpu()")
+            raise ValueError(
+                f"{name} lies on {device_of(value)}; this operation runs on the CPU: pass {name}.cpu()"
+            )
         return np.asarray(value.detach().numpy())  # type: ignore[attr-defined]
     if hasattr(value, "__array__"):
         return np.asarray(value)
@@ -75,7 +77,9 @@ def as_codes(name: str, value: object, n_bytes: int | None = None) -> npt.NDArra
     """
     array = to_numpy(name, value)
     if array.dtype != np.uint8:
-        raise TypeError(f"{name} must be packed codes of dtype uint8, got {array.dtype}; pack_bits makes them")
+        raise TypeError(
+            f"{name} must be packed codes of dtype uint8, got {array.dtype}; pack_bits makes them"
+        )
     if array.ndim != 2:
         raise ValueError(f"{name} must have shape (n, n_bytes), got {array.shape}")
     if array.shape[1] == 0:

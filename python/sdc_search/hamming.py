@@ -23,7 +23,9 @@ def _codes_and_queries(
     same_device("codes", codes, "queries", queries)
     database = as_codes("codes", codes)
     if database.shape[1] > core.MAX_CODE_BYTES:
-        raise ValueError(f"codes must have at most {core.MAX_CODE_BYTES} bytes a code, got {database.shape[1]}")
+        raise ValueError(
+            f"codes must have at most {core.MAX_CODE_BYTES} bytes a code, got {database.shape[1]}"
+        )
     return database, as_codes("queries", queries, database.shape[1])
 
 
@@ -53,8 +55,8 @@ def hamming_topk(codes: ArrayLike, queries: ArrayLike, k: int, *, num_threads: i
     -------
     distances : int32, shape ``(q, k)``
     ids : int64, shape ``(q, k)``
-        Rows of `codes`. Both are ordered by ``(distance, id)``, also where a tie falls on the cut, whatever the
-        number of threads. Where ``k > n`` the rest is ``id = -1`` and ``distance = 2**31 - 1``.
+        Rows of `codes`. Both are ordered by ``(distance, id)``, also where a tie falls on the cut, whatever
+        the number of threads. Where ``k > n`` the rest is ``id = -1`` and ``distance = 2**31 - 1``.
 
     Raises
     ------

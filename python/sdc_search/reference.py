@@ -8,13 +8,16 @@ import numpy.typing as npt
 
 def hamming_distance(codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
     """Count the differing bits of every query and code: ``(q, n)`` int32."""
-    return np.bitwise_count(queries[:, None, :] ^ codes[None, :, :]).sum(axis=2, dtype=np.int32)
+    differing: npt.NDArray[np.int32] = np.bitwise_count(queries[:, None, :] ^ codes).sum(
+        axis=2, dtype=np.int32
+    )
+    return differing
 
 
 def hamming_topk(
     codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], k: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Sort all the codes of each query by ``(distance, row)`` and keep `k`, filled up with (2**31 - 1, -1)."""
+    """Sort the codes of each query by ``(distance, row)`` and keep `k`, filled up with (2**31 - 1, -1)."""
     all_distances = hamming_distance(codes, queries)
     order = np.argsort(all_distances, axis=1, kind="stable")[:, :k]
     distances = np.full((len(queries), k), 2**31 - 1, dtype=np.int32)
