@@ -1,0 +1,60 @@
+"""From a file back to the hasher that wrote it."""
+
+from __future__ import annotations
+
+import os
+
+from sdc_search import storage
+from sdc_search.errors import CorruptFileError
+from sdc_search.hashers.base import FORMAT, VERSION, Hasher
+from sdc_search.hashers.itq import ITQ
+from sdc_search.hashers.lsh import LSH
+from sdc_search.hashers.sdc import SDC
+
+# The names that a file may hold: nothing that a file says is ever imported or called.
+_CLASSES: dict[str, type[Hasher]] = {hasher.__name__: hasher for hasher in (ITQ, LSH, SDC)}
+
+
+def load_hasher(path: str | os.PathLike[str]) -> Hasher:
+    """Load a hasher that `Hasher.save` wrote, ready to encode.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    A fitted hasher of the class that was saved, with the parameters of its fit.
+
+    Raises
+    ------
+    CorruptFileError
+        The file is damaged, truncated, newer than this release or no hasher; the message names it.
+    OSError
+        The file cannot be opened.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sdc_search import LSH, load_hasher
+    >>> X = np.random.default_rng(0).standard_normal((100, 16))
+    >>> hasher = LSH(n_bits=32, random_state=0).fit(X)
+    >>> with TemporaryDirectory() as directory:
+    ...     path = Path(directory, "lsh.safetensors")
+    ...     hasher.save(path)
+    ...     bool((load_hasher(path).encode(X) == hasher.encode(X)).all())
+    True
+    """
+    state, header = storage.read(path, FORMAT, version=VERSION)
+    name, params = header.get("class"), header.get("params")
+    if name not in _CLASSES:
+        raise CorruptFileError(f"{path}: class: unknown hasher {name!r}, this release has {', '.join(_CLASSES)}")
+    if not isinstance(params, dict) or not params.keys() <= _CLASSES[name]().get_params().keys():
+        raise CorruptFileError(f"{path}: params: not parameters of {name}: {params!r}")
+    try:
+        return _CLASSES[name](**params)._restore(state)
+    except (ValueError, TypeError) as error:
+        raise CorruptFileError(f"{path}: {error}") from error
