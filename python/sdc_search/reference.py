@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
+from typing import Any, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
+
+Ranking: TypeAlias = tuple[bool, ...]  # the relevance of each item, nearest first
 
 
 def hamming_distance(codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
@@ -25,3 +30,80 @@ def hamming_topk(
     distances[:, : order.shape[1]] = np.take_along_axis(all_distances, order, axis=1)
     ids[:, : order.shape[1]] = order
     return distances, ids
+
+
+def rankings(
+    database_codes: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[Any],
+    query_codes: npt.NDArray[np.uint8],
+    query_labels: npt.NDArray[Any],
+    ties: str,
+) -> list[list[Ranking]]:
+    """List the rankings that each query's ties allow, each as likely; for "stable" the one of a sort."""
+    all_rankings = []
+    for distances, label in zip(hamming_distance(database_codes, query_codes), query_labels, strict=True):
+        relevant = [
+            bool(np.any(other & label if np.ndim(label) else other == label)) for other in database_labels
+        ]
+        groups = [[relevant[i] for i in np.flatnonzero(distances == d)] for d in np.unique(distances)]
+        # Each distinct order of relevance stands for the same number of orders of the items.
+        orders = [
+            [tuple(group)] if ties == "stable" else sorted(set(permutations(group))) for group in groups
+        ]
+        all_rankings.append([sum(order, ()) for order in product(*orders)])
+    return all_rankings
+
+
+def average_precision(ranking: Ranking, at: int, normalizer: str) -> float:
+    """Sum the precision at each relevant item among the first `at` and divide; 0 where there is none."""
+    at = len(ranking) if at == -1 else at
+    top = ranking[:at]
+    total = sum(sum(top[: rank + 1]) / (rank + 1) for rank in range(len(top)) if top[rank])
+    return total / max(sum(top if normalizer == "relevant_in_top" else ranking), 1)
+
+
+def mean_average_precision(
+    database_codes: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[Any],
+    query_codes: npt.NDArray[np.uint8],
+    query_labels: npt.NDArray[Any],
+    *,
+    at: int,
+    ties: str,
+    normalizer: str,
+    no_hit: str,
+) -> float:
+    """Go through every combination of the queries' rankings."""
+    sums, counts = [], []
+    for choice in product(*rankings(database_codes, database_labels, query_codes, query_labels, ties)):
+        # AP is 0 exactly where there is no hit.
+        values = [average_precision(ranking, at, normalizer) for ranking in choice]
+        sums.append(sum(values))
+        counts.append(len(values) if no_hit == "zero" else sum(value > 0 for value in values))
+    means = [total / max(count, 1) for total, count in zip(sums, counts, strict=True)]
+    if ties == "optimistic":
+        return max(means)
+    if ties == "pessimistic":
+        return min(means)
+    return sum(sums) / max(sum(counts), 1)
+
+
+def hits_at(
+    database_codes: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[Any],
+    query_codes: npt.NDArray[np.uint8],
+    query_labels: npt.NDArray[Any],
+    n: int,
+    *,
+    ties: str,
+) -> list[float]:
+    """Count each query's relevant items among the first `n`, the numerator of precision and recall at `n`."""
+    counts = [
+        [sum(ranking[:n]) for ranking in one]
+        for one in rankings(database_codes, database_labels, query_codes, query_labels, ties)
+    ]
+    if ties == "optimistic":
+        return [float(max(count)) for count in counts]
+    if ties == "pessimistic":
+        return [float(min(count)) for count in counts]
+    return [sum(count) / len(count) for count in counts]

@@ -1,0 +1,426 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy import stats
+
+from sdc_search import mean_average_precision, metrics, precision_at, recall_at, reference
+from sdc_search.metrics import NoHit, Normalizer, Ties
+
+TIES: tuple[Ties, ...] = get_args(Ties)
+NORMALIZERS: tuple[Normalizer, ...] = get_args(Normalizer)
+NO_HIT: tuple[NoHit, ...] = get_args(NoHit)
+
+Case = tuple[npt.NDArray[np.uint8], npt.NDArray[Any], npt.NDArray[np.uint8], npt.NDArray[Any]]
+
+
+def at_distances(distances: list[int] | npt.NDArray[np.int64], relevant: Any) -> Case:
+    """One query, and a database with these distances to it."""
+    distances = np.asarray(distances)
+    bits = np.arange(max(int(distances.max()), 1)) < distances[:, None]
+    codes = np.packbits(bits, axis=1)
+    return codes, np.asarray(relevant).astype(np.int64), np.zeros_like(codes[:1]), np.array([1])
+
+
+def random_case(
+    rng: np.random.Generator, n: int, q: int, *, n_bits: int = 2, classes: int = 3, multi: bool = False
+) -> Case:
+    """Codes of so few bits that most items tie; some queries have no relevant item."""
+    codes = rng.integers(0, 2**n_bits, (n + q, 1), dtype=np.uint8)
+    labels = rng.random((n + q, classes)) < 0.3 if multi else rng.integers(0, classes, n + q)
+    return codes[:n], labels[:n], codes[n:], labels[n:]
+
+
+def small_cases(count: int) -> Iterator[tuple[Case, int]]:
+    """Cases with few enough orders to go through, each with a cut, which can exceed the number of items."""
+    rng = np.random.default_rng(1)
+    for i in range(count):
+        n, q = int(rng.integers(1, 7)), int(rng.integers(1, 3))
+        case = random_case(rng, n, q, classes=int(rng.integers(2, 5)), multi=i % 3 == 0)
+        yield case, int(rng.choice([-1, *range(1, n + 2)]))
+
+
+@pytest.mark.parametrize(
+    ("at", "normalizer", "expected", "optimistic", "pessimistic"),
+    [
+        (-1, "relevant_in_top", 0.774074, 0.866667, 0.7),
+        (-1, "all_relevant", 0.774074, 0.866667, 0.7),
+        (1000, "relevant_in_top", 0.774074, 0.866667, 0.7),
+        (3, "relevant_in_top", 0.944444, 1.0, 0.833333),
+        (3, "all_relevant", 14 / 27, 2 / 3, 1 / 3),
+    ],
+)
+def test_fixture(
+    at: int, normalizer: Normalizer, expected: float, optimistic: float, pessimistic: float
+) -> None:
+    case = at_distances([0, 1, 1, 1, 2], [1, 1, 0, 0, 1])
+    got = {ties: mean_average_precision(*case, at=at, ties=ties, normalizer=normalizer) for ties in TIES}
+    # The database has the relevant item first among the ties, so that its order is the best one.
+    want = {"expected": expected, "stable": optimistic, "optimistic": optimistic, "pessimistic": pessimistic}
+    assert got == pytest.approx(want, abs=1e-6)
+
+
+def test_every_order_of_the_ties() -> None:
+    for case, at in small_cases(150):
+        for ties, normalizer, no_hit in product(TIES, NORMALIZERS, NO_HIT):
+            options: dict[str, Any] = {"at": at, "ties": ties, "normalizer": normalizer, "no_hit": no_hit}
+            got = mean_average_precision(*case, **options)
+            want = reference.mean_average_precision(*case, **options)
+            assert got == pytest.approx(want, abs=1e-13), (case, options)
+            assert isinstance(got, float)
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_precision_and_recall_over_every_order(ties: Ties) -> None:
+    for case, _ in small_cases(60):
+        n_items = len(case[0])
+        ranks = [n_items, 1, max(n_items // 2, 1)]
+        hits = np.array([reference.hits_at(*case, n, ties=ties) for n in ranks])
+        total = np.array(reference.hits_at(*case, n_items, ties=ties))
+        precision, recall = precision_at(*case, ranks, ties=ties), recall_at(*case, ranks, ties=ties)
+        assert precision.dtype == recall.dtype == np.float64
+        np.testing.assert_allclose(precision, hits.mean(axis=1) / ranks, atol=1e-13)
+        np.testing.assert_allclose(recall, (hits / np.maximum(total, 1)).mean(axis=1), atol=1e-13)
+
+
+def test_a_late_hit_lowers_the_precision() -> None:
+    # A hit at rank 1, nine misses, and two tied items, one of them relevant, for rank 11.
+    late_hit = at_distances([0] + [1] * 9 + [2] * 2, [1] + [0] * 9 + [1, 0])
+    assert mean_average_precision(*late_hit, at=11, ties="optimistic") == 1.0
+    assert mean_average_precision(*late_hit, at=11, ties="pessimistic") == pytest.approx((1 + 2 / 11) / 2)
+
+
+def best_and_worst(distances: npt.NDArray[np.int64], relevant: npt.NDArray[np.bool_], at: int) -> list[float]:
+    """Try every number of hits before the cut, with all the hits of a group first or all of them last."""
+    extremes = []
+    for first in (True, False):
+        order = np.lexsort((~relevant if first else relevant, distances))
+        d, r = distances[order], relevant[order]
+        tied = np.flatnonzero(d == d[at - 1])
+        taken, hits = at - tied[0], int(r[tied].sum())
+        values = []
+        for h in range(max(0, taken - (len(tied) - hits)), min(taken, hits) + 1):
+            top = np.arange(taken) < h if first else np.arange(taken) >= taken - h
+            ranking = (*r[: tied[0]].tolist(), *top.tolist())
+            values.append(reference.average_precision(ranking, at, "relevant_in_top"))
+        extremes.append(max(values) if first else min(values))
+    return extremes
+
+
+def test_bounds_of_large_groups(rng: np.random.Generator) -> None:
+    for _ in range(200):
+        n = int(rng.integers(20, 120))
+        distances = rng.integers(0, rng.integers(1, 5), n)
+        # Relevance that changes with distance moves the worst number of hits between the two ends.
+        relevant = rng.random(n) < rng.choice([0.02, 0.1, 0.5, 0.9], 5)[distances]
+        at = int(rng.integers(1, n + 1))
+        case = at_distances(distances, relevant)
+        got = [
+            mean_average_precision(*case, at=at, ties="optimistic"),
+            mean_average_precision(*case, at=at, ties="pessimistic"),
+        ]
+        assert got == pytest.approx(best_and_worst(distances, relevant, at), abs=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("n", "p", "at"),
+    [
+        (50_000, 5_000, 1_000),
+        (50_000, 5_000, 25_000),
+        (50_000, 3, 40_000),
+        (50_000, 49_990, 25_000),
+        (50_000, 20_000, 5),
+        (50_000, 20_000, 49_999),
+        (1_000_000, 100_000, 500_000),
+    ],
+)
+@pytest.mark.parametrize("before", [(0, 0), (7, 3), (30_000, 1), (30_000, 29_000)])
+def test_expectation_over_a_large_group(n: int, p: int, at: int, before: tuple[int, int]) -> None:
+    """Against scipy's hypergeometric distribution and the sum over ranks, term by term."""
+    items_before, hits_before = before
+    distances = np.repeat([0, 1], [items_before, n])
+    relevant = np.concatenate([np.arange(items_before) < hits_before, np.arange(n) < p])
+    taken = min(at, n)
+    case = at_distances(distances, relevant)
+    # The nearer hits of the case are tied as well: the expected sum over their ranks, term by term.
+    ranks = np.arange(1, items_before + 1)
+    other = (hits_before - 1) / max(items_before - 1, 1)
+    nearer = (hits_before / max(items_before, 1) * (1 + (ranks - 1) * other) / ranks).sum()
+
+    j = np.arange(1, taken + 1)
+    h = np.arange(max(0, taken - (n - p)), min(taken, p) + 1)
+    probability = stats.hypergeom(n, p, taken).pmf(h)
+    h, probability = h[probability > 1e-30], probability[probability > 1e-30]
+    reciprocals, weighted = (1 / (items_before + j)).sum(), ((j - 1) / (items_before + j)).sum()
+    sums = h / taken * ((hits_before + 1) * reciprocals + (h - 1) / max(taken - 1, 1) * weighted)
+    want = (probability * (nearer + sums) / np.maximum(hits_before + h, 1)).sum() / probability.sum()
+    got = mean_average_precision(*case, at=items_before + taken)
+    assert got == pytest.approx(want, rel=1e-10)
+
+
+def test_expected_is_the_mean_over_shuffles(rng: np.random.Generator) -> None:
+    codes, labels, queries, query_labels = random_case(rng, 400, 20, n_bits=8, classes=5)
+    options: dict[str, Any] = {"at": 60}
+    shuffles = [rng.permutation(400) for _ in range(300)]
+    stable = [
+        mean_average_precision(codes[i], labels[i], queries, query_labels, ties="stable", **options)
+        for i in shuffles
+    ]
+    expected = mean_average_precision(codes, labels, queries, query_labels, **options)
+    assert expected == pytest.approx(np.mean(stable), abs=5 * np.std(stable) / np.sqrt(len(stable)))
+
+
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic"])
+def test_order_of_the_database_does_not_matter(ties: Ties, rng: np.random.Generator) -> None:
+    codes, labels, *query = random_case(rng, 300, 10, n_bits=6, multi=True)
+    order = rng.permutation(300)
+    for n in (1, 40, 300):
+        for measure in (precision_at, recall_at):
+            shuffled = measure(codes[order], labels[order], *query, n, ties=ties)
+            np.testing.assert_array_equal(measure(codes, labels, *query, n, ties=ties), shuffled)
+        shuffled = mean_average_precision(codes[order], labels[order], *query, at=n, ties=ties)
+        assert mean_average_precision(codes, labels, *query, at=n, ties=ties) == shuffled
+
+
+def test_bounds_hold(rng: np.random.Generator) -> None:
+    for trial, normalizer, no_hit in product(range(30), NORMALIZERS, NO_HIT):
+        case = random_case(rng, 60, 8, n_bits=4, classes=20, multi=trial % 2 == 0)
+        options: dict[str, Any] = {"at": int(rng.integers(1, 61)), "normalizer": normalizer, "no_hit": no_hit}
+        value = {ties: mean_average_precision(*case, ties=ties, **options) for ties in TIES}
+        slack = 1e-12
+        assert 0 <= value["pessimistic"] <= value["expected"] + slack
+        assert value["expected"] <= value["optimistic"] + slack
+        assert value["pessimistic"] - slack <= value["stable"] <= value["optimistic"] + slack
+        assert value["optimistic"] <= 1
+
+
+def test_stable_is_a_stable_sort(rng: np.random.Generator) -> None:
+    codes, labels, queries, query_labels = random_case(rng, 500, 6, n_bits=8, classes=4)
+    order = np.argsort(reference.hamming_distance(codes, queries), axis=1, kind="stable")
+    ranked = labels[order] == query_labels[:, None]
+    for at in (1, 37, 500):
+        for normalizer in NORMALIZERS:
+            want = [reference.average_precision(tuple(row.tolist()), at, normalizer) for row in ranked]
+            got = mean_average_precision(
+                codes, labels, queries, query_labels, at=at, ties="stable", normalizer=normalizer
+            )
+            assert got == pytest.approx(np.mean(want), abs=1e-13)
+
+
+def test_widest_codes(rng: np.random.Generator) -> None:
+    codes = rng.integers(0, 256, (40, 256), dtype=np.uint8)
+    codes[:3] = 255
+    queries, labels = np.zeros((2, 256), dtype=np.uint8), rng.integers(0, 2, 42)
+    case = codes, labels[:40], queries, labels[40:]
+    for ties in TIES:
+        options: dict[str, Any] = {"at": 39, "ties": ties, "normalizer": "all_relevant", "no_hit": "zero"}
+        want = reference.mean_average_precision(*case, **options)
+        assert mean_average_precision(*case, **options) == pytest.approx(want, abs=1e-13)
+
+
+def test_skip_weighs_a_query_by_how_likely_its_hit_is() -> None:
+    # A query that always has a hit at rank 1, and one whose single relevant item is one of four at the cut.
+    codes = np.array([[0], [15], [15], [15], [15]], dtype=np.uint8)
+    labels = np.array([1, 2, 0, 0, 0])
+    queries, query_labels = np.array([[0], [15]], dtype=np.uint8), np.array([1, 2])
+    case = codes, labels, queries, query_labels
+    assert mean_average_precision(*case, at=1) == pytest.approx((1 + 1 / 4) / 2)
+    assert mean_average_precision(*case, at=1, no_hit="skip") == pytest.approx(1.0)
+    # At rank 2 the hit is there in half of the orders, and then at rank 1 or 2 as likely.
+    assert mean_average_precision(*case, at=2, no_hit="skip") == pytest.approx((1 + 0.5 * 0.75) / 1.5)
+    alone = codes, labels, queries[1:], query_labels[1:]
+    assert mean_average_precision(*alone, at=2, no_hit="skip") == pytest.approx(0.75)
+    # The worst that can happen to it alone is that nothing is left to average.
+    assert mean_average_precision(*alone, at=2, no_hit="skip", ties="pessimistic") == 0.0
+    assert mean_average_precision(*case, at=2, no_hit="skip", ties="pessimistic") == pytest.approx(0.75)
+    assert mean_average_precision(*case, at=2, no_hit="skip", ties="optimistic") == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_queries_without_relevant_items(ties: Ties) -> None:
+    codes, labels = np.array([[0], [1]], dtype=np.uint8), np.array([4, 4])
+    case = codes, labels, codes, np.array([4, 5])
+    assert mean_average_precision(*case, ties=ties) == 0.5
+    assert mean_average_precision(*case, ties=ties, no_hit="skip") == 1.0
+    assert precision_at(*case, 2, ties=ties).tolist() == [0.5]
+    assert recall_at(*case, 2, ties=ties).tolist() == [0.5]
+    nothing = codes, labels, codes, np.array([5, 6])
+    for no_hit in NO_HIT:
+        assert mean_average_precision(*nothing, ties=ties, no_hit=no_hit) == 0.0
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_perfect_and_hopeless_rankings(ties: Ties) -> None:
+    perfect = at_distances(np.repeat([0, 1, 2], [5, 30, 90]), np.repeat([1, 1, 0], [5, 30, 90]))
+    assert mean_average_precision(*perfect, ties=ties) == 1.0
+    assert recall_at(*perfect, [35, 125], ties=ties).tolist() == [1.0, 1.0]
+    hopeless = at_distances(np.repeat([0, 1], [90, 3]), np.repeat([0, 1], [90, 3]))
+    assert mean_average_precision(*hopeless, at=90, ties=ties) == 0.0
+    assert precision_at(*hopeless, [1, 90, 1000], ties=ties).tolist() == pytest.approx([0.0, 0.0, 3 / 93])
+
+
+@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("multi", [False, True])
+def test_blocks_do_not_show(
+    ties: Ties, multi: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = random_case(rng, 50, 13, n_bits=5, classes=10, multi=multi)
+
+    def measure() -> list[float]:
+        values = [
+            mean_average_precision(*case, at=20, ties=ties, no_hit=no_hit, normalizer=normalizer)
+            for no_hit, normalizer in product(NO_HIT, NORMALIZERS)
+        ]
+        return [*values, *precision_at(*case, [3, 20], ties=ties), *recall_at(*case, [3, 20], ties=ties)]
+
+    whole = measure()
+    for queries in (1, 4, 12):
+        row = metrics._BYTES_PER_ITEM * 50 + metrics._BYTES_PER_DISTANCE * 9
+        monkeypatch.setattr(metrics, "_BLOCK_BYTES", queries * row)
+        assert measure() == pytest.approx(whole, rel=1e-14)
+
+
+def test_blocks_bound_the_memory(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    rows = []
+
+    def count(codes: Any, queries: Any) -> Any:
+        rows.append(len(queries))
+        return reference.hamming_distance(codes, queries)
+
+    monkeypatch.setattr(metrics, "hamming_distance", count)
+    monkeypatch.setattr(metrics, "_BLOCK_BYTES", 1 << 20)
+    mean_average_precision(*random_case(rng, 2000, 50))
+    assert sum(rows) == 50
+    assert max(rows) * 2000 * metrics._BYTES_PER_ITEM <= 1 << 20
+    monkeypatch.setattr(metrics, "_BLOCK_BYTES", 1)
+    rows.clear()
+    mean_average_precision(*random_case(rng, 2000, 3))
+    assert rows == [1, 1, 1]
+
+
+def test_kinds_of_labels(rng: np.random.Generator) -> None:
+    codes, labels, queries, query_labels = random_case(rng, 40, 5, n_bits=4)
+    names = np.array(["cat", "dog", "elephant"])
+    want = mean_average_precision(codes, labels, queries, query_labels)
+
+    def score(database: Any, query: Any) -> float:
+        return mean_average_precision(codes, database, queries, query)
+
+    assert score(labels.astype(np.uint8), query_labels.astype(np.int16)) == want
+    assert score(labels - 1, query_labels - 1) == want
+    assert score(names[labels], names[query_labels]) == want
+    assert score(names[labels].astype(object), names[query_labels]) == want
+    assert score(names[labels].astype(np.dtypes.StringDType()), names[query_labels]) == want
+    assert score(torch.from_numpy(labels), torch.from_numpy(query_labels)) == want
+    one_hot = np.eye(3, dtype=np.int64)
+    assert score(one_hot[labels], one_hot[query_labels]) == want
+    assert score(one_hot[labels] == 1, one_hot[query_labels]) == want
+    # Numbers that float64 or a change of sign would take for each other.
+    signed, unsigned = np.where(labels == 0, -1, labels), np.where(query_labels == 0, 2**64 - 1, query_labels)
+    assert score(signed, unsigned.astype(np.uint64)) == score(
+        np.where(labels == 0, 7, labels), np.where(query_labels == 0, 8, query_labels)
+    )
+
+
+def test_many_labels(rng: np.random.Generator) -> None:
+    codes = rng.integers(0, 4, (6, 1), dtype=np.uint8)
+    labels = np.zeros((6, 200), dtype=np.bool_)
+    labels[[0, 1, 2, 3], [0, 63, 64, 199]] = True
+    wanted = np.zeros((1, 200), dtype=np.bool_)
+    for shared in (0, 63, 64, 199, 100):
+        wanted[:] = np.arange(200) == shared
+        case = codes, labels, codes[:1], wanted
+        options: dict[str, Any] = {
+            "at": -1,
+            "ties": "expected",
+            "normalizer": "all_relevant",
+            "no_hit": "zero",
+        }
+        want = reference.mean_average_precision(*case, **options)
+        assert mean_average_precision(*case, **options) == pytest.approx(want, abs=1e-13)
+        assert (want > 0) == (shared != 100)
+
+
+def test_tensors_and_ranks_of_several_kinds(rng: np.random.Generator) -> None:
+    case = random_case(rng, 30, 4)
+    tensors = [torch.from_numpy(np.ascontiguousarray(argument)) for argument in case]
+    assert mean_average_precision(*tensors) == mean_average_precision(*case)
+    want = precision_at(*case, [5, 2])
+    assert want.shape == (2,)
+    for n in ((5, 2), np.array([5, 2], dtype=np.uint8), torch.tensor([5, 2])):
+        np.testing.assert_array_equal(precision_at(*tensors, n), want)
+    assert precision_at(*case, 5).tolist() == precision_at(*case, np.int32(5)).tolist() == want[:1].tolist()
+
+
+CODES, LABELS = np.zeros((3, 2), dtype=np.uint8), np.arange(3)
+HOT = np.eye(3, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((CODES[:0], LABELS[:0], CODES, LABELS), {}, ValueError, r"database_codes .*\(0, 2\)"),
+        ((CODES, LABELS, CODES[:0], LABELS[:0]), {}, ValueError, r"query_codes .*\(0, 2\)"),
+        ((CODES, LABELS, CODES[:, :1], LABELS), {}, ValueError, "query_codes must have 2 bytes .* got 1"),
+        ((CODES.astype(np.int64), LABELS, CODES, LABELS), {}, TypeError, "database_codes .* got int64"),
+        ((CODES, LABELS, CODES[0], LABELS), {}, ValueError, "query_codes must have shape"),
+        ((CODES, LABELS[:2], CODES, LABELS), {}, ValueError, r"database_labels .*\(3,\).* got shape \(2,\)"),
+        ((CODES, LABELS, CODES, np.array(1)), {}, ValueError, r"query_labels .* got shape \(\)"),
+        ((CODES, HOT[:, :0], CODES, HOT[:, :0]), {}, ValueError, r"database_labels .*\(3, 0\)"),
+        ((CODES, LABELS, CODES, [0, 1, 2]), {}, TypeError, "query_labels .* got list"),
+        ((CODES, LABELS * 1.0, CODES, LABELS), {}, TypeError, "database_labels .* got float64"),
+        ((CODES, LABELS > 0, CODES, LABELS), {}, TypeError, "database_labels .* got bool"),
+        ((CODES, LABELS.astype(object), CODES, LABELS), {}, TypeError, "database_labels .* got object"),
+        (
+            (CODES, LABELS.astype(str), CODES, LABELS),
+            {},
+            TypeError,
+            "query_labels must both be integers or both str.* int64",
+        ),
+        ((CODES, HOT, CODES, LABELS), {}, ValueError, r"got \(3, 3\) and \(3,\)"),
+        ((CODES, HOT, CODES, HOT[:, :2]), {}, ValueError, r"got \(3, 3\) and \(3, 2\)"),
+        ((CODES, HOT, CODES, HOT * 1.0), {}, TypeError, "query_labels .* got float64"),
+        ((CODES, HOT, CODES, HOT * 7), {}, ValueError, "query_labels .* got 7"),
+        ((CODES, LABELS, CODES, LABELS), {"at": 0}, ValueError, "at must be at least 1.*got 0"),
+        ((CODES, LABELS, CODES, LABELS), {"at": -2}, ValueError, "at must be at least -1, got -2"),
+        ((CODES, LABELS, CODES, LABELS), {"at": 2.0}, TypeError, "at must be an integer"),
+        ((CODES, LABELS, CODES, LABELS), {"ties": "mean"}, ValueError, "ties must be one of 'exp.*'mean'"),
+        ((CODES, LABELS, CODES, LABELS), {"normalizer": None}, ValueError, "normalizer must be .* None"),
+        ((CODES, LABELS, CODES, LABELS), {"no_hit": "one"}, ValueError, "no_hit must be one of .*'one'"),
+    ],
+)
+def test_bad_input(
+    arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        mean_average_precision(*arguments, **options)
+    if options.keys() <= {"ties"}:
+        for measure in (precision_at, recall_at):
+            with pytest.raises(error, match=message):
+                measure(*arguments, 1, **options)
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "n must be at least 1, got 0"),
+        (-1, ValueError, "n must be at least 1, got -1"),
+        ([3, 0], ValueError, "n must be at least 1, got 0"),
+        ([], ValueError, "n must be an integer or a sequence of at least one"),
+        ([[1]], ValueError, r"n must be .* got shape \(1, 1\)"),
+        (1.0, TypeError, "n must be .* got float64"),
+        (True, TypeError, "n must be .* got bool"),
+        ("1", TypeError, "n must be .* got <U1"),
+        (None, TypeError, "n must be .* got object"),
+    ],
+)
+def test_bad_ranks(n: Any, error: type[Exception], message: str) -> None:
+    for measure in (precision_at, recall_at):
+        with pytest.raises(error, match=message):
+            measure(CODES, LABELS, CODES, LABELS, n)
