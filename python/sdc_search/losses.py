@@ -1,7 +1,9 @@
-"""The calibration loss of SDC: Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023.
+"""The calibration loss of SDC.
 
-Similarities of codes are moved, in the order that the features' similarities dictate, on to the quantiles of a
-calibration distribution. That is one-dimensional optimal transport with the teacher's order instead of their own.
+Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023 (arXiv 2302.07669).
+Similarities of codes are moved, in the order that the features' similarities dictate, on to the quantiles of
+a calibration distribution. That is one-dimensional optimal transport with the teacher's order instead of
+their own.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ Pairs: TypeAlias = Literal["half", "all"]
 
 
 def beta_quantiles(n: int, alpha: float = 5.0, beta: float = 5.0) -> Tensor:
-    """Midpoint quantiles of a Beta distribution stretched to [−1, 1]: ``2·BetaPPF((2j − 1)/(2n)) − 1``, j = 1..n.
+    """Midpoint quantiles of a Beta distribution stretched to [−1, 1].
+
+    ``C_j = 2·BetaPPF((2j − 1)/(2n); α, β) − 1`` for j = 1..n.
 
     Parameters
     ----------
@@ -65,8 +69,8 @@ def calibration_loss(
 ) -> Tensor:
     """Mean cost of moving code similarities to the quantiles that their features' ranks ask for.
 
-    With π the ascending order of the feature similarities t (equal ones in the order they come), the loss of a row
-    is ``(1/n) Σ_j |s_{π(j)} − C_j|^p``: the SDC loss of the paper for p = 1.
+    With π the ascending order of the feature similarities t (equal ones in the order they come), the loss of
+    a row is ``(1/n) Σ_j |s_{π(j)} − C_j|^p``: the SDC loss of the paper for p = 1.
 
     Parameters
     ----------
@@ -113,23 +117,23 @@ def calibration_loss(
         raise ValueError(f"p must be at least 1, got {p}")
     similarity = _at_least_float32(code_similarity)
     order = torch.argsort(feature_similarity.detach(), dim=-1, stable=True)
-    distance = (similarity.gather(-1, order) - quantiles.to(similarity)).abs()
+    distance: Tensor = (similarity.gather(-1, order) - quantiles.to(similarity)).abs()
     return (distance if p == 1 else distance**p).mean()
 
 
 class SDCLoss(nn.Module):
     """The loss of plain SDC: calibrated pair similarities plus quantisation.
 
-    ``calibration_loss(cos(v_i, v_j), cos(x_i, x_j), beta_quantiles) + quantization · mean(1 − cos(v_i, sign v_i))``,
-    with v the outputs before the sign, x the features, and sign v = 1 iff v > 0.
+    ``calibration_loss(cos(v_i, v_j), cos(x_i, x_j), beta_quantiles) + quantization · mean(1 − cos(v_i, sign
+    v_i))``, with v the outputs before the sign, x the features, and sign v = 1 iff v > 0.
 
     Parameters
     ----------
     alpha, beta
         The calibration distribution, see `beta_quantiles`.
     pairs
-        ``"half"``: the N/2 pairs (i, i + N/2), as published, so shuffle the batch; an odd N drops its last row from
-        the pairs. ``"all"``: the N(N − 1)/2 pairs i < j.
+        ``"half"``: the N/2 pairs (i, i + N/2), as published, so shuffle the batch; an odd N drops its last
+        row from the pairs. ``"all"``: the N(N − 1)/2 pairs i < j.
     quantization
         Weight of the quantisation term.
 
@@ -156,8 +160,8 @@ class SDCLoss(nn.Module):
             raise ValueError(f"pairs must be 'half' or 'all', got {pairs!r}")
         if not 0 <= quantization < float("inf"):
             raise ValueError(f"quantization must be non-negative and finite, got {quantization}")
-        self.alpha = alpha
-        self.beta = beta
+        self.alpha = float(alpha)
+        self.beta = float(beta)
         self.pairs = pairs
         self.quantization = quantization
 
@@ -184,13 +188,14 @@ class SDCLoss(nn.Module):
         directions = functional.normalize(_at_least_float32(outputs), dim=1)
         teacher = functional.normalize(_at_least_float32(features.detach()), dim=1)
         similarity = self._pair_cosines(directions)
-        quantiles = _beta_quantiles(len(similarity), float(self.alpha), float(self.beta))
+        quantiles = _beta_quantiles(len(similarity), self.alpha, self.beta)
         loss = calibration_loss(similarity, self._pair_cosines(teacher), quantiles)
         if self.quantization == 0:
             return loss
         # cos(v, sign v) = ‖v‖₁ / (√K ‖v‖₂), whatever the sign of 0 is
         alignment = directions.abs().sum(dim=1) / outputs.shape[1] ** 0.5
-        return loss + self.quantization * (1 - alignment.mean())
+        penalty: Tensor = 1 - alignment.mean()
+        return loss + self.quantization * penalty
 
     def extra_repr(self) -> str:
         """Show the parameters in the module's repr."""
@@ -198,11 +203,12 @@ class SDCLoss(nn.Module):
 
     def _pair_cosines(self, directions: Tensor) -> Tensor:
         """Cosines of the pairs of unit rows, shape ``(n_pairs,)``."""
+        n = len(directions)
         if self.pairs == "half":
-            half = len(directions) // 2
-            return (directions[:half] * directions[half : 2 * half]).sum(dim=1)
-        first, second = torch.triu_indices(len(directions), len(directions), offset=1, device=directions.device)
-        return (directions @ directions.T)[first, second]
+            return (directions[: n // 2] * directions[n // 2 : n // 2 * 2]).sum(dim=1)
+        first, second = torch.triu_indices(n, n, offset=1, device=directions.device)
+        cosines: Tensor = (directions @ directions.T)[first, second]
+        return cosines
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

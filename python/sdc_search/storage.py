@@ -1,9 +1,9 @@
 """Files on disk: safetensors with a checked header, written so that no instant leaves half a file.
 
-Every file carries one metadata entry, ``"sdc_search"``: a JSON object with ``format``, ``version``, ``n_bits``,
-``bit_order``, one XXH64 checksum a tensor and one of the header itself. It is a single entry because the
-safetensors library writes several in no fixed order, and the same content shall give the same bytes.
-Reading goes through a small parser and ``numpy.memmap``, since the library's own reader copies.
+Every file carries one metadata entry, ``"sdc_search"``: a JSON object with ``format``, ``version``,
+``n_bits``, ``bit_order``, one XXH64 checksum a tensor and one of the header itself. It is a single entry
+because the safetensors library writes several in no fixed order, and the same content shall give the same
+bytes. Reading goes through a small parser and ``numpy.memmap``, since the library's own reader copies.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -30,7 +31,7 @@ _KEY = "sdc_search"
 _BIT_ORDER = "msb_first"
 _CHECKSUM = "xxh64"
 _HEADER_LIMIT = 100_000_000  # the safetensors library's own
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -52,8 +53,8 @@ def write(
 ) -> None:
     """Write `tensors` to `path`: the whole file or nothing.
 
-    The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed. A failure
-    or Ctrl-C on the way leaves no temporary file, and a file that was at `path` stays as it was.
+    The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed. A
+    failure or Ctrl-C on the way leaves no temporary file, and a file that was at `path` stays as it was.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def write(
     (array([0, 1, 2]), 'hello')
     """
     path = Path(path)
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     for name, array in arrays.items():
         if array.dtype not in _NAMES:
             raise TypeError(f"tensor {name!r} has dtype {array.dtype}, which the file format does not hold")
@@ -109,18 +110,18 @@ def write(
     try:
         with temporary.open("xb") as file:  # fails with a proper errno, and learns what the umask allows
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        try:
-            save_file(arrays, temporary, {_KEY: _canonical_json(header)})
-            temporary.chmod(mode)  # the library makes private files
-            _fsync(temporary)
-            os.replace(temporary, path)  # noqa: PTH105 - the name that the crash tests patch
-        finally:
-            temporary.unlink(missing_ok=True)
+        save_file(arrays, temporary, {_KEY: _canonical_json(header)})
+        temporary.chmod(mode)  # the library makes private files
+        _fsync(temporary)
+        temporary.replace(path)
         _fsync(path.parent)
     except OSError as error:
         raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from error
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def read(
@@ -144,8 +145,8 @@ def read(
     verify
         Whether to read the tensors' bytes once more and compare their checksums.
     mmap
-        Whether the tensors are read-only views of the mapped file instead of copies in memory. They are aligned
-        to their dtype either way.
+        Whether the tensors are read-only views of the mapped file instead of copies in memory. They are
+        aligned to their dtype either way.
 
     Returns
     -------
@@ -164,8 +165,8 @@ def read(
         if header.get("format") != format:
             raise CorruptFileError(f"{path}: format: wanted {format!r}, got {header.get('format')!r}")
         found = header.get("version")
-        if not isinstance(found, int) or not 1 <= found <= version:
-            raise CorruptFileError(f"{path}: version: this release reads versions up to {version}, got {found!r}")
+        if type(found) is not int or not 1 <= found <= version:
+            raise CorruptFileError(f"{path}: version: this release reads up to {version}, got {found!r}")
         size = os.fstat(file.fileno()).st_size - start
         _check_layout(path, layout, size)
         _check_fields(path, header, layout)
@@ -176,7 +177,9 @@ def read(
         begin, end = entry["data_offsets"]
         tensors[name] = payload[begin:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
         if verify and _checksum(tensors[name]) != header["tensors"][name]:
-            raise CorruptFileError(f"{path}: tensor {name!r}: the checksum does not match, the file is damaged")
+            raise CorruptFileError(
+                f"{path}: tensor {name!r}: the file is damaged, its checksum does not match"
+            )
     return tensors, header
 
 
@@ -190,7 +193,7 @@ def _fsync(path: Path) -> None:
 
 
 def _checksum(array: npt.NDArray[Any]) -> str:
-    return str(xxhash.xxh64_hexdigest(array.reshape(-1).view(np.uint8)))
+    return str(xxhash.xxh64_hexdigest(array.reshape(-1).view(np.uint8).data))
 
 
 def _canonical_json(value: object) -> str:
@@ -215,8 +218,8 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], dict[str, 
     text = file.read(length)
     if len(text) < length:
         raise CorruptFileError(
-            f"{path}: header: the file is truncated or of another format, it should hold {length} header bytes"
-            f" and holds {len(text)}"
+            f"{path}: header: the file is truncated or of another format, {length} header bytes wanted"
+            f" and {len(text)} there"
         )
     try:
         layout = json.loads(text)
@@ -233,7 +236,7 @@ def _check_layout(path: Path, layout: dict[str, Any], size: int) -> None:
     position = 0
     for name, entry in sorted(layout.items(), key=lambda item: _offsets(path, *item)):
         begin, end = _offsets(path, name, entry)
-        dtype, shape = _DTYPES.get(entry.get("dtype")), entry.get("shape")
+        dtype, shape = _DTYPES.get(str(entry.get("dtype"))), entry.get("shape")
         if dtype is None:
             raise CorruptFileError(f"{path}: tensor {name!r}: unknown dtype {entry.get('dtype')!r}")
         if not isinstance(shape, list) or not all(type(extent) is int and extent >= 0 for extent in shape):
@@ -242,10 +245,12 @@ def _check_layout(path: Path, layout: dict[str, Any], size: int) -> None:
         for extent in shape:  # Python's integers cannot overflow
             wanted *= extent
         if begin != position or end - begin != wanted or begin % dtype.itemsize:
-            raise CorruptFileError(f"{path}: tensor {name!r}: offsets {begin} to {end} do not fit its shape {shape}")
+            raise CorruptFileError(
+                f"{path}: tensor {name!r}: bytes {begin} to {end} do not fit shape {shape}"
+            )
         position = end
     if position != size:
-        raise CorruptFileError(f"{path}: payload: the file is truncated or damaged, wanted {position} bytes, got {size}")
+        raise CorruptFileError(f"{path}: payload: truncated or damaged, wanted {position} bytes, got {size}")
 
 
 def _offsets(path: Path, name: str, entry: object) -> tuple[int, int]:
@@ -264,7 +269,7 @@ def _check_fields(path: Path, header: dict[str, Any], layout: dict[str, Any]) ->
     if header.get("checksum") != _CHECKSUM:
         raise CorruptFileError(f"{path}: checksum: unknown algorithm {header.get('checksum')!r}")
     if header.get("header") != _header_checksum(header, shapes):
-        raise CorruptFileError(f"{path}: header: the checksum does not match, the file is damaged")
+        raise CorruptFileError(f"{path}: header: the file is damaged, its checksum does not match")
     if header.get("bit_order") != _BIT_ORDER:
         raise CorruptFileError(f"{path}: bit_order: wanted {_BIT_ORDER!r}, got {header.get('bit_order')!r}")
     if type(header.get("n_bits")) is not int or header["n_bits"] < 1:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+_WORTH_THREADS = 1 << 26  # multiply-adds of a batch's forward pass: about a millisecond of one thread
+
 
 def train(
     model: nn.Module,
@@ -23,10 +25,11 @@ def train(
     verbose: bool = False,
     label: str = "training",
 ) -> None:
-    """Train `model` in place with Adam, its learning rate falling to 0 along half a cosine; leave it in eval mode.
+    """Train `model` in place and leave it in eval mode.
 
-    Each epoch shuffles the rows and drops the last, incomplete batch, since a loss of pairs and batch statistics
-    both change their meaning with its size.
+    Adam, with a learning rate that falls to 0 along half a cosine.
+    Each epoch shuffles the rows and drops the last, incomplete batch, since a loss of pairs and batch
+    statistics both change their meaning with its size.
 
     Parameters
     ----------
@@ -50,25 +53,44 @@ def train(
     """
     batch_size = min(batch_size, len(features))
     batches = len(features) // batch_size
-    # one fused kernel a step: the update of small heads is otherwise a third of the time
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs * batches)
 
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     model.train()
-    with _progress_bar(label, max_epochs * batches * batch_size, shown=verbose) as report:
+    with (
+        _one_thread(wanted=batch_size * parameters < _WORTH_THREADS),
+        _progress_bar(label, max_epochs * batches * batch_size, shown=verbose) as report,
+    ):
         for _ in range(max_epochs):
             order = torch.randperm(len(features), generator=generator).to(features.device)
-            for rows in order[: batches * batch_size].split(batch_size):
+            for rows in order[: batches * batch_size].view(batches, batch_size):
                 batch = features[rows]
                 value = loss(batch, model(batch))
                 optimizer.zero_grad()
-                value.backward()
+                value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
                 report(len(rows), value)
     model.eval()
     if not torch.isfinite(value):
         raise ValueError(f"{label} diverged, the last loss is {value.item()}: try a smaller lr than {lr}")
+
+
+@contextmanager
+def _one_thread(*, wanted: bool) -> Iterator[None]:
+    """Keep torch's operations on the calling thread where `wanted`.
+
+    Small steps gain nothing from more threads, and on a busy machine lose tenfold: each of their many
+    operations waits for the slowest thread to be scheduled.
+    """
+    threads = torch.get_num_threads()
+    if wanted:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What all hash functions share: checks, blocks of rows, packing, files and scikit-learn's estimator protocol."""
+"""What all hash functions share: checks, blocks of rows, packing, files and scikit-learn's protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sdc_search.errors import NotFittedError
 if TYPE_CHECKING:
     import torch
 
-Features: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Features: TypeAlias = npt.NDArray[np.floating[Any]]
 State: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FORMAT = "sdc_search.hasher"
@@ -30,18 +30,18 @@ _BLOCK_BYTES = 16 << 20  # of float64 rows: what a block needs besides, such as 
 class Hasher(ABC):
     """A hash function from real vectors to binary codes.
 
-    A method is a subclass with three hooks: `_fit` learns named arrays, the *state*; `_project` maps rows to real
-    numbers by that state alone; `_shapes` says what a state looks like, so that a file can be checked. It goes
-    into the table of `sdc_search.hashers.loading`. Parameters are set in the constructor, unchecked, under
-    their own names, as scikit-learn's `clone` wants it; `fit` checks them.
+    A method is a subclass with three hooks: `_fit` learns named arrays, the *state*; `_project` maps rows to
+    real numbers by that state alone; `_shapes` says what a state looks like, so that a file can be checked.
+    It goes into the table of `sdc_search.hashers.loading`. Parameters are set in the constructor, unchecked,
+    under their own names, as scikit-learn's `clone` wants it; `fit` checks them.
 
     Parameters
     ----------
     n_bits
         Length K of a code.
     random_state
-        Seed: the same one gives the same codes on the same machine with the same number of threads. None draws
-        a fresh one. The global generators of numpy and torch are neither used nor touched.
+        Seed: the same one gives the same codes on the same machine with the same number of threads. None
+        draws a fresh one. The global generators of numpy and torch are neither used nor touched.
     verbose
         Whether a fit that takes long shows its progress, on stderr and only if that is a terminal.
 
@@ -52,10 +52,9 @@ class Hasher(ABC):
     state_
         The fitted arrays by name: all that `project` uses.
 
-    Notes
-    -----
-    The sign of a projection that rounding alone decides may differ between machines, numbers of threads, numbers
-    of rows in one call and dtypes of the same features, because matrix products differ there in their last bits.
+    Notes ----- The sign of a projection that rounding alone decides may differ between machines, numbers of
+    threads, numbers of rows in one call and dtypes of the same features, because matrix products differ there
+    in their last bits.
     """
 
     n_bits: int
@@ -68,13 +67,14 @@ class Hasher(ABC):
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn the hash function from unlabelled features.
 
-        Failing or interrupted, it leaves the hasher as it was before: not fitted, or with the fit that it had.
+        Failing or interrupted, it leaves the hasher as it was before: not fitted, or with the fit that it
+        had.
 
         Parameters
         ----------
         X
-            Features, shape ``(n, d)`` with n at least 2, floating point or integer; computed in float32, float64
-            stays.
+            Features, shape ``(n, d)`` with n at least 2, floating point or integer; computed in float32,
+            float64 stays.
         y
             Ignored; scikit-learn's pipelines pass it.
 
@@ -87,10 +87,10 @@ class Hasher(ABC):
         TypeError
             `X` is not real, or a parameter is of the wrong kind.
         ValueError
-            `X` is not of rank 2, holds NaN or infinity, has fewer than 2 rows or only equal ones; or a parameter
-            is out of range.
+            `X` is not of rank 2, holds NaN or infinity, has fewer than 2 rows or only equal ones; or a
+            parameter is out of range.
         """
-        features = as_features("X", X.cpu() if is_tensor(X) else X)  # type: ignore[union-attr]
+        features = _features(X)
         if len(features) < 2:
             raise ValueError(f"X must have at least 2 rows to learn from, got {len(features)}")
         if (features == features[0]).all():
@@ -118,10 +118,8 @@ class Hasher(ABC):
         X
             Shape ``(n, n_features_in_)``, floating point or integer.
 
-        Returns
-        -------
-        Shape ``(n, n_bits)``, the threshold subtracted: float64 if `X` is, else float32; a tensor on the device
-        of `X` if that is one.
+        Returns ------- Shape ``(n, n_bits)``, the threshold subtracted: float64 if `X` is, else float32; a
+        tensor on the device of `X` if that is one.
 
         Raises
         ------
@@ -197,7 +195,7 @@ class Hasher(ABC):
         known = self.get_params()
         for name in params:
             if name not in known:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}, only {', '.join(known)}")
         for name, value in params.items():
             setattr(self, name, value)
         return self
@@ -227,9 +225,10 @@ class Hasher(ABC):
 
     @abstractmethod
     def _shapes(self) -> Mapping[str, tuple[int | str, ...]]:
-        """Shapes of the state's arrays; a dimension is a number, or a name that stands for one number throughout.
+        """Return the shapes of the state's arrays.
 
-        ``"n_features"`` must be among the names.
+        A dimension is a number, or a name that stands for one number throughout; ``"n_features"`` must be
+        one.
         """
 
     def _restore(self, state: State) -> Self:
@@ -255,20 +254,25 @@ class Hasher(ABC):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "state_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first, or load_hasher")
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit, or load_hasher")
 
     def _projections(self, X: ArrayLike) -> Iterator[Features]:
         """Project block by block; no rows are one empty block."""
         self._check_fitted()
-        rows: Any = X.detach() if is_tensor(X) else np.asarray(X) if isinstance(X, (list, tuple)) else to_numpy("X", X)
-        if rows.ndim == 2 and rows.shape[1] != self.n_features_in_:
-            raise ValueError(f"X must have {self.n_features_in_} features as in fit, got shape {tuple(rows.shape)}")
+        rows: Any = np.asarray(X) if isinstance(X, (list, tuple)) else X if is_tensor(X) else to_numpy("X", X)
+        if rows.ndim != 2:
+            _features(rows)  # raises
+        if rows.shape[1] != self.n_features_in_:
+            raise ValueError(f"X must have {self.n_features_in_} columns as in fit, got {rows.shape[1]}")
         step = max(1, _BLOCK_BYTES // (8 * self.n_features_in_))
-        for start in range(0, len(rows) if rows.ndim == 2 else 1, step) or (0,):
-            block = rows[start : start + step] if rows.ndim == 2 else rows
-            yield self._project(as_features("X", block.cpu() if is_tensor(block) else block))
+        for start in range(0, len(rows), step) or (0,):
+            yield self._project(_features(rows[start : start + step]))
+
+
+def _features(X: Any) -> Features:
+    return as_features("X", X.cpu() if is_tensor(X) else X)
 
 
 def _plain(value: Any) -> Any:
-    """A numpy scalar as the Python number that JSON can hold."""
+    """Return a numpy scalar as the Python number that JSON can hold."""
     return value.item() if isinstance(value, np.generic) else value

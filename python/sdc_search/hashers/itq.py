@@ -18,9 +18,9 @@ _ROWS = 4096  # converted to float64 at a time for the covariance
 class ITQ(LinearHasher):
     """Iterative quantisation: PCA to K dimensions, then the rotation R that minimises ``‖sign(VR) − VR‖²``.
 
-    Gong & Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes", CVPR 2011. V are
-    the centred features' first K principal components, not whitened; from a random rotation on, B = sign(VR) and
-    the best R for that B take turns.
+    Gong & Lazebnik, "Iterative quantization: a Procrustean approach to learning binary codes", CVPR 2011. V
+    are the centred features' first K principal components, not whitened; from a random rotation on, B =
+    sign(VR) and the best R for that B take turns.
 
     Parameters
     ----------
@@ -29,21 +29,22 @@ class ITQ(LinearHasher):
     n_iter
         Rounds; the paper's 50.
     update
-        ``"correct"``, the minimiser. ``"legacy_transposed"`` repeats an error of published code, which transposes
-        one factor of the singular value decomposition once too often: still a rotation, but not the best one,
-        hardly better than the random start. It is there only to compare with figures from such code.
+        ``"correct"``, the minimiser. ``"legacy_transposed"`` repeats an error of published code, which
+        transposes one factor of the singular value decomposition once too often: still a rotation, but not
+        the best one, hardly better than the random start. It is there only to compare with figures from such
+        code.
 
     Attributes
     ----------
     quantization_errors_
-        Mean over all entries of ``(sign(VR) − VR)²``, of the start and after each round; shape ``(n_iter + 1,)``.
-        A loaded hasher has none.
+        Mean over all entries of ``(sign(VR) − VR)²``, of the start and after each round; shape ``(n_iter +
+        1,)``. A loaded hasher has none.
 
     Raises
     ------
     ValueError
-        In `fit`: `n_bits` is above ``min(n, d)``, or `n_iter` or `update` is out of range; and what `Hasher.fit`
-        raises.
+        In `fit`: `n_bits` is above ``min(n, d)``, or `n_iter` or `update` is out of range; and what
+        `Hasher.fit` raises.
 
     Examples
     --------
@@ -72,10 +73,9 @@ class ITQ(LinearHasher):
         self.verbose = verbose
 
     def _fit(self, X: Features, rng: np.random.Generator) -> State:
-        if self.n_bits > min(X.shape):
-            raise ValueError(
-                f"n_bits must be at most min(n, d) = {min(X.shape)} for ITQ on X of shape {X.shape}, got {self.n_bits}"
-            )
+        most = min(X.shape)
+        if self.n_bits > most:
+            raise ValueError(f"n_bits must be at most min(n, d) = {most} for ITQ, got {self.n_bits}")
         n_iter = as_count("n_iter", self.n_iter, minimum=0)
         if self.update not in ("correct", "legacy_transposed"):
             raise ValueError(f"update must be 'correct' or 'legacy_transposed', got {self.update!r}")
@@ -85,7 +85,9 @@ class ITQ(LinearHasher):
         rotation = np.linalg.qr(rng.standard_normal((self.n_bits, self.n_bits)))[0]
         errors = [_quantization_error(projected @ rotation)]
         for _ in range(n_iter):
-            rotation = best_rotation(projected, _signs(projected @ rotation), transposed=self.update != "correct")
+            rotation = best_rotation(
+                projected, _signs(projected @ rotation), transposed=self.update != "correct"
+            )
             errors.append(_quantization_error(projected @ rotation))
         self.quantization_errors_ = np.array(errors)
         return {"mean": mean.astype(X.dtype), "weight": (components @ rotation).astype(X.dtype)}
@@ -96,8 +98,8 @@ def best_rotation(
 ) -> npt.NDArray[np.float64]:
     """Solve orthogonal Procrustes: the rotation R, shape ``(K, K)``, that minimises ``‖B − VR‖``.
 
-    With the decomposition ``BᵀV = U S Wᵀ`` it is ``R = W Uᵀ`` (Schönemann 1966). `transposed` gives the published
-    code's ``Wᵀ Uᵀ``.
+    With the decomposition ``BᵀV = U S Wᵀ`` it is ``R = W Uᵀ`` (Schönemann 1966). `transposed` gives the
+    published code's ``Wᵀ Uᵀ``.
 
     Parameters
     ----------

@@ -8,12 +8,12 @@ from sdc_search.hashers.base import Features, Hasher
 
 
 class LinearHasher(Hasher):
-    """A hasher whose projection is ``(x − mean) weight``; the state is ``mean (d,)`` and ``weight (d, n_bits)``."""
+    """A hasher whose projection is ``(x − mean) weight``, with ``mean (d,)`` and ``weight (d, n_bits)``."""
 
     def _project(self, X: Features) -> Features:
-        mean = self.state_["mean"].astype(X.dtype, copy=False)
-        weight = self.state_["weight"].astype(X.dtype, copy=False)
-        return (X - mean) @ weight  # subtracted first: products of uncentred features would cancel
+        mean, weight = (self.state_[name].astype(X.dtype, copy=False) for name in ("mean", "weight"))
+        centred: Features = X - mean  # not after the product, where large numbers would cancel
+        return centred @ weight
 
     def _shapes(self) -> Mapping[str, tuple[int | str, ...]]:
         return {"mean": ("n_features",), "weight": ("n_features", self.n_bits)}

@@ -51,7 +51,9 @@ def load_hasher(path: str | os.PathLike[str]) -> Hasher:
     state, header = storage.read(path, FORMAT, version=VERSION)
     name, params = header.get("class"), header.get("params")
     if name not in _CLASSES:
-        raise CorruptFileError(f"{path}: class: unknown hasher {name!r}, this release has {', '.join(_CLASSES)}")
+        raise CorruptFileError(
+            f"{path}: class: unknown hasher {name!r}, this release has {', '.join(_CLASSES)}"
+        )
     if not isinstance(params, dict) or not params.keys() <= _CLASSES[name]().get_params().keys():
         raise CorruptFileError(f"{path}: params: not parameters of {name}: {params!r}")
     try:

@@ -13,17 +13,17 @@ from sdc_search.hashers.linear import LinearHasher
 class LSH(LinearHasher):
     """Random hyperplanes: bit k is the side of a random plane through the centre on which x lies.
 
-    Nothing is learnt but the centre. Without centring, two vectors at angle θ agree in each bit with probability
-    ``1 − θ/π``: Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002.
+    Nothing is learnt but the centre. Without centring, two vectors at angle θ agree in each bit with
+    probability ``1 − θ/π``: Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002.
 
     Parameters
     ----------
     n_bits, random_state, verbose
         See `Hasher`; drawing is quick and shows no progress.
     center
-        What is subtracted first: ``"feature"``, the mean of each column; ``"scalar"``, one mean of all entries, as
-        some published loaders do; ``"none"``. Without centring, features that are all non-negative fall into
-        one cone, and most bits hardly ever change.
+        What is subtracted first: ``"feature"``, the mean of each column; ``"scalar"``, one mean of all
+        entries, as some published loaders do; ``"none"``. Without centring, features that are all
+        non-negative fall into one cone, and most bits hardly ever change.
     orthogonal
         Whether the planes are orthogonal to each other, in groups of at most d.
 

@@ -18,10 +18,11 @@ from sdc_search.training import train
 class SDC(Hasher):
     """Similarity distribution calibration on features, without labels.
 
-    A small network, Linear–GELU–Linear–BatchNorm, learns to move the similarities of its outputs, in the order of
-    the features' cosines, on to a Beta distribution, so that near and far pairs do not collapse onto the same few
-    Hamming distances. Bit = 1 iff its output is positive, with the running statistics of the BatchNorm. Ng et al.,
-    "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023; the loss is `SDCLoss`.
+    A small network, Linear–GELU–Linear–BatchNorm, learns to move the similarities of its outputs, in the
+    order of the features' cosines, on to a Beta distribution, so that near and far pairs do not collapse onto
+    the same few Hamming distances. Bit = 1 iff its output is positive, with the running statistics of the
+    BatchNorm. Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023; the loss
+    is `SDCLoss`.
 
     Parameters
     ----------
@@ -34,18 +35,16 @@ class SDC(Hasher):
     lr, weight_decay, batch_size, max_epochs
         Of the training, see `sdc_search.training.train`.
     device
-        Where `fit` trains: ``"auto"``, CUDA where there is one; or any name that torch knows. Projecting runs on
-        the CPU.
+        Where `fit` trains: ``"auto"``, CUDA where there is one; or any name that torch knows. Projecting runs
+        on the CPU.
 
     Raises
     ------
     ValueError
         In `fit`: a parameter is out of range, or the training diverged; and what `Hasher.fit` raises.
 
-    Notes
-    -----
-    Features are divided by one scalar, so that their mean square is 1: the learning rate then suits features of
-    any scale. Training is in float32 whatever the features are.
+    Notes ----- Features are divided by one scalar, so that their mean square is 1: the learning rate then
+    suits features of any scale. Training is in float32 whatever the features are.
 
     Examples
     --------
@@ -143,8 +142,8 @@ def _device(name: str) -> torch.device:
 
 
 def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
-    """Make a layer with PyTorch's default initialisation, drawn from `generator` instead of the global one."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    """Make a layer with PyTorch's default initialisation, drawn from `generator`."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.uniform_(-(n_in**-0.5), n_in**-0.5, generator=generator)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import beta as beta_distribution
+from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 32, 1000])
+@pytest.mark.parametrize(("alpha", "beta"), [(5, 5), (0.5, 0.5), (2, 7)])
+def test_quantiles_are_scipys(n, alpha, beta):
+    levels = (2 * np.arange(1, n + 1) - 1) / (2 * n)
+    quantiles = beta_quantiles(n, alpha, beta)
+    assert quantiles.dtype == torch.float64
+    np.testing.assert_allclose(
+        quantiles, 2 * beta_distribution.ppf(levels, alpha, beta) - 1, rtol=0, atol=1e-12
+    )
+
+
+def test_quantiles_have_the_published_values():
+    assert abs(beta_quantiles(1).item()) < 1e-12
+    np.testing.assert_allclose(beta_quantiles(2), [-0.2161, 0.2161], atol=5e-5)
+    np.testing.assert_allclose(beta_quantiles(32)[[0, -1]], [-0.6207, 0.6207], atol=5e-5)
+    assert beta_quantiles(100_000).std(correction=0).item() == pytest.approx(1 / math.sqrt(11), rel=1e-4)
+
+
+@pytest.mark.parametrize("n", [7, 64])
+def test_symmetric_quantiles_are_sorted_and_antisymmetric(n):
+    quantiles = beta_quantiles(n)
+    assert (quantiles.diff() > 0).all()
+    torch.testing.assert_close(quantiles, -quantiles.flip(0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(beta_quantiles(n, 2, 7), -beta_quantiles(n, 7, 2).flip(0), rtol=0, atol=1e-12)
+
+
+def test_beta_1_1_gives_uniform_midpoints():
+    torch.testing.assert_close(beta_quantiles(4, 1, 1), torch.tensor([-0.75, -0.25, 0.25, 0.75]).double())
+
+
+def test_writing_to_the_quantiles_does_not_reach_the_next_caller():
+    beta_quantiles(5).zero_()
+    assert beta_quantiles(5)[-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0,), ValueError, "n must be at least 1"),
+        ((2.0,), TypeError, "n must be an integer"),
+        ((3, 0, 1), ValueError, "alpha must be positive"),
+        ((3, 1, -1), ValueError, "beta must be positive"),
+        ((3, math.nan, 1), ValueError, "alpha must be positive"),
+        ((3, 1, math.inf), ValueError, "beta must be positive"),
+    ],
+)
+def test_bad_quantile_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        beta_quantiles(*arguments)
+
+
+def obvious_loss(s: torch.Tensor, t: torch.Tensor, quantiles: torch.Tensor, p: float) -> float:
+    order = sorted(range(len(t)), key=lambda i: (t[i].item(), i))
+    return sum(abs(s[i].item() - c.item()) ** p for i, c in zip(order, quantiles, strict=True)) / len(t)
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+@pytest.mark.parametrize("n", [1, 2, 9, 100])
+def test_calibration_loss_is_its_formula(n, p):
+    s, t = random(n), random(n, seed=1).round(decimals=1)  # rounding makes ties
+    assert calibration_loss(s, t, beta_quantiles(n), p).item() == pytest.approx(
+        obvious_loss(s, t, beta_quantiles(n), p), rel=1e-12
+    )
+
+
+def test_rows_are_calibrated_one_by_one():
+    s, t, quantiles = random(3, 4, 20), random(3, 4, 20, seed=1), beta_quantiles(20)
+    rows = [calibration_loss(a, b, quantiles) for a, b in zip(s.view(12, 20), t.view(12, 20), strict=True)]
+    torch.testing.assert_close(calibration_loss(s, t, quantiles), torch.stack(rows).mean())
+    torch.testing.assert_close(calibration_loss(s, t, quantiles.expand(3, 4, 20)), torch.stack(rows).mean())
+
+
+def test_calibration_sees_only_the_teachers_order():
+    s, t, quantiles = random(50), random(50, seed=1), beta_quantiles(50)
+    loss = calibration_loss(s, t, quantiles)
+    assert calibration_loss(s, torch.exp(3 * t) - 7, quantiles) == loss
+    shuffle = torch.randperm(50, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(calibration_loss(s[shuffle], t[shuffle], quantiles), loss)
+
+
+def test_calibrated_similarities_cost_nothing():
+    t = random(50)
+    s = torch.empty_like(t)
+    s[t.argsort()] = beta_quantiles(50)
+    assert calibration_loss(s, t, beta_quantiles(50)).item() == 0
+
+
+def test_one_pair_is_pulled_to_the_middle():
+    assert calibration_loss(
+        torch.tensor([-0.7]), torch.tensor([0.3]), beta_quantiles(1)
+    ).item() == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("p", [1, 2.5])
+def test_gradients_are_numerically_right(p):
+    s, t = random(30).requires_grad_(), random(30, seed=1).requires_grad_()
+    quantiles = beta_quantiles(30)
+    # finite differences of 1e-6 must not cross a kink, where a similarity is its quantile
+    assert (s.detach()[t.detach().argsort()] - quantiles).abs().min() > 1e-4
+    assert torch.autograd.gradcheck(lambda s: calibration_loss(s, t, quantiles, p), (s,))
+    calibration_loss(s, t, quantiles, p).backward()
+    assert t.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    s, t = random(40).to(dtype), random(40, seed=1)
+    loss = calibration_loss(s, t, beta_quantiles(40))
+    assert loss.dtype == torch.float32
+    assert loss == calibration_loss(s.float(), t, beta_quantiles(40))
+    features, outputs = random(8, 5).to(dtype), random(8, 3, seed=1).to(dtype)
+    assert SDCLoss()(features, outputs) == SDCLoss()(features.float(), outputs.float())
+
+
+@pytest.mark.parametrize(
+    ("s", "t", "quantiles", "p", "error", "message"),
+    [
+        (torch.ones(3), torch.ones(4), torch.ones(3), 1, ValueError, "one shape"),
+        (torch.ones(0), torch.ones(0), torch.ones(0), 1, ValueError, "not empty"),
+        (torch.ones(3), torch.ones(3), torch.ones(4), 1, ValueError, r"quantiles must have shape \(3,\)"),
+        (torch.ones(3), torch.ones(3), torch.ones(3), 0.5, ValueError, "p must be at least 1"),
+        (torch.ones(3, dtype=torch.int64), torch.ones(3), torch.ones(3), 1, TypeError, "floating point"),
+    ],
+)
+def test_bad_calibration_arguments(s, t, quantiles, p, error, message):
+    with pytest.raises(error, match=message):
+        calibration_loss(s, t, quantiles, p)
+
+
+def obvious_sdc(
+    features: np.ndarray, outputs: np.ndarray, pairs: list[tuple[int, int]], quantization: float
+) -> float:
+    def cosine(a, b):
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    s = torch.tensor([cosine(outputs[i], outputs[j]) for i, j in pairs])
+    t = torch.tensor([cosine(features[i], features[j]) for i, j in pairs])
+    error = np.mean([1 - cosine(v, np.where(v > 0, 1, -1)) for v in outputs])
+    return obvious_loss(s, t, beta_quantiles(len(pairs), 2, 3), 1) + quantization * error
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 9])
+@pytest.mark.parametrize("quantization", [0, 0.1])
+def test_sdc_loss_is_its_formula(n, quantization):
+    features, outputs = random(n, 6), random(n, 5, seed=1)
+    half = [(i, i + n // 2) for i in range(n // 2)]
+    every = [(i, j) for i in range(n) for j in range(i + 1, n)]
+    for name, pairs in (("half", half), ("all", every)):
+        loss = SDCLoss(2, 3, name, quantization)(features, outputs).item()
+        assert loss == pytest.approx(
+            obvious_sdc(features.numpy(), outputs.numpy(), pairs, quantization), rel=1e-9
+        )
+
+
+@pytest.mark.parametrize("pairs", ["half", "all"])
+def test_sdc_gradients_are_numerically_right(pairs):
+    features, outputs = random(9, 6).requires_grad_(), random(9, 5, seed=1).requires_grad_()
+    loss = SDCLoss(pairs=pairs, quantization=0.3)
+    assert torch.autograd.gradcheck(lambda v: loss(features, v), (outputs,))
+    loss(features, outputs).backward()
+    assert features.grad is None
+
+
+def test_a_zero_output_has_a_finite_loss_and_gradient():
+    outputs = torch.zeros(4, 3, requires_grad=True)
+    SDCLoss()(random(4, 2), outputs).backward()
+    assert torch.isfinite(outputs.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pairs": "both"}, "pairs must be 'half' or 'all'"),
+        ({"quantization": -1}, "quantization must be non-negative"),
+        ({"alpha": 0}, "alpha must be positive"),
+    ],
+)
+def test_bad_sdc_parameters(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SDCLoss(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("features", "outputs"), [((4, 2), (5, 2)), ((1, 2), (1, 2)), ((4,), (4, 2)), ((2, 4, 2), (2, 4, 2))]
+)
+def test_bad_sdc_shapes(features, outputs):
+    with pytest.raises(ValueError, match="features and outputs must have shapes"):
+        SDCLoss()(torch.ones(features), torch.ones(outputs))
