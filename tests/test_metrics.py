@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import product
 from typing import Any, get_args
@@ -155,13 +156,20 @@ def test_expectation_over_a_large_group(n: int, p: int, at: int, before: tuple[i
 
     j = np.arange(1, taken + 1)
     h = np.arange(max(0, taken - (n - p)), min(taken, p) + 1)
+    h = h[np.abs(h - taken * p / n) <= 2000]  # more than 13 standard deviations
     probability = stats.hypergeom(n, p, taken).pmf(h)
-    h, probability = h[probability > 1e-30], probability[probability > 1e-30]
     reciprocals, weighted = (1 / (items_before + j)).sum(), ((j - 1) / (items_before + j)).sum()
     sums = h / taken * ((hits_before + 1) * reciprocals + (h - 1) / max(taken - 1, 1) * weighted)
     want = (probability * (nearer + sums) / np.maximum(hits_before + h, 1)).sum() / probability.sum()
     got = mean_average_precision(*case, at=items_before + taken)
     assert got == pytest.approx(want, rel=1e-10)
+
+
+def test_sums_of_reciprocals() -> None:
+    starts, counts = np.array([0, 1, 5, 30, 31, 32, 33, 100, 10**6, 10**9]), np.array([0, 1, 2, 3, 40, 5000])
+    got = metrics._reciprocal_sum(starts[:, None], counts)
+    want = [[math.fsum(1 / (s + j) for j in range(1, c + 1)) for c in counts] for s in starts.tolist()]
+    np.testing.assert_allclose(got, want, rtol=2e-14)
 
 
 def test_expected_is_the_mean_over_shuffles(rng: np.random.Generator) -> None:
@@ -240,6 +248,17 @@ def test_skip_weighs_a_query_by_how_likely_its_hit_is() -> None:
     assert mean_average_precision(*alone, at=2, no_hit="skip", ties="pessimistic") == 0.0
     assert mean_average_precision(*case, at=2, no_hit="skip", ties="pessimistic") == pytest.approx(0.75)
     assert mean_average_precision(*case, at=2, no_hit="skip", ties="optimistic") == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_skip_over_every_order_of_several_queries(ties: Ties, rng: np.random.Generator) -> None:
+    # With as many classes as items, many queries have few hits to find or miss.
+    for _ in range(150):
+        case = random_case(rng, 5, 4, classes=5)
+        for at, normalizer in product((1, 2, 3), NORMALIZERS):
+            options: dict[str, Any] = {"at": at, "ties": ties, "normalizer": normalizer, "no_hit": "skip"}
+            want = reference.mean_average_precision(*case, **options)
+            assert mean_average_precision(*case, **options) == pytest.approx(want, abs=1e-13)
 
 
 @pytest.mark.parametrize("ties", TIES)

@@ -115,8 +115,7 @@ def mean_average_precision(
 
     ``E[AP] = Σ_h Hyp(h; n, p, r) [A + G(N₀, P₀, r, h)] / (P₀ + h)``.
 
-    Memory: at most 64 MiB beside the arguments, or what one query needs (40 bytes an item) where that is
-    more.
+    Memory: some 64 MiB beside the arguments, or what one query needs (40 bytes an item) where that is more.
 
     Examples
     --------
@@ -467,8 +466,7 @@ def _extreme_precision(block: _Block, at: int, in_top: bool, largest: bool) -> t
     groups = _Groups(block)
     cut = groups.cut(at)
     # In a group, AP is largest with the relevant items first and smallest with them last. How many of them
-    # stand before a group does not depend on the orders of earlier ones, so that each group can be taken
-    # alone.
+    # stand before a group does not depend on the orders of earlier ones: each group can be taken alone.
     misses_first = 0 if largest else groups.items - groups.hits
     before = groups.sum_before_cut(
         at, _run_sum(groups.items_before + misses_first, groups.hits_before, groups.hits)
@@ -483,14 +481,14 @@ def _extreme_precision(block: _Block, at: int, in_top: bool, largest: bool) -> t
 
     sure = cut.hits_before + cut.least > 0
     possible = cut.hits_before + cut.most > 0
+    # Given a hit, the cut group has at least one where nothing nearer is relevant.
     least = np.where(sure, cut.least, np.minimum(cut.most, 1))
     if not in_top:
         # Each further hit adds to the sum, whatever its rank.
         hits = cut.most if largest else least
         return total(hits) / np.maximum(groups.hits_up_to[:, -1], 1), sure, possible
-    # With h hits in the cut group, AP is a mean of hits_before + h terms. What the next hit adds to the sum
-    # grows with h, so that AP falls while that is less than AP and rises from there on: it is largest at an
-    # end.
+    # With h hits in the cut group, AP is the sum over hits_before + h. What the next hit adds to the sum grows
+    # with h, so that AP falls while that is less than AP and rises from there on: it is largest at an end.
     if largest:
         return np.maximum(precision(least), precision(cut.most)), sure, possible
     low, high = least, cut.most
@@ -540,8 +538,8 @@ def _expected_sum(
     """Return the expected Σ P(r) rel(r) over the first `ranks` ranks of a group of `items` tied items.
 
     An item there is relevant with probability hits / items, and then each other one of the group with
-    probability `other`: the j-th term is hits / items · [hits_before + 1 + (j − 1)·other] / (items_before +
-    j).
+    probability `other`: the j-th term is
+    hits / items · [hits_before + 1 + (j − 1)·other] / (items_before + j).
     """
     other = (hits - 1) / np.maximum(items - 1, 1)
     reciprocals = _reciprocal_sum(items_before, ranks)
@@ -582,12 +580,11 @@ def _reciprocal_sum(start: _Ints, count: _Ints) -> _Floats:
 def _hits_taken(cut: _Cut) -> tuple[_Ints, _Floats]:
     """Return how many relevant items may be among the taken, and how likely: a hypergeometric distribution.
 
-    Both have shape ``(queries, width)``. What is left out at the tails has a probability below 1e-20
-    together.
+    Both have shape ``(queries, width)``; a number that is impossible has probability 0. The tails left out
+    have a probability below 1e-20 together.
     """
     # Hoeffding's bound 2 exp(-2 t² / s), which holds for drawing without replacement too, with s draws. Draws
-    # and relevant items, either of them and the rest, can change places; so the smallest of the four serves
-    # as s.
+    # and relevant items, and each of them and the rest, can change places: the smallest of the four serves as s.
     smallest = np.minimum.reduce([cut.taken, cut.items - cut.taken, cut.hits, cut.items - cut.hits])
     reach = np.sqrt(smallest * np.log(2e20) / 2)
     mean = cut.taken * (cut.hits / cut.items)
@@ -606,4 +603,4 @@ def _hits_taken(cut: _Cut) -> tuple[_Ints, _Floats]:
         ratio = np.log(up / down)
     log = np.concatenate([np.zeros((len(hits), 1)), ratio.cumsum(axis=1)], axis=1)
     probability = np.exp(log - log.max(axis=1, keepdims=True))
-    return np.minimum(hits, cut.most[:, None]), probability / probability.sum(axis=1, keepdims=True)
+    return hits, probability / probability.sum(axis=1, keepdims=True)
