@@ -487,8 +487,8 @@ def _extreme_precision(block: _Block, at: int, in_top: bool, largest: bool) -> t
         # Each further hit adds to the sum, whatever its rank.
         hits = cut.most if largest else least
         return total(hits) / np.maximum(groups.hits_up_to[:, -1], 1), sure, possible
-    # With h hits in the cut group, AP is the sum over hits_before + h. What the next hit adds to the sum grows
-    # with h, so that AP falls while that is less than AP and rises from there on: it is largest at an end.
+    # With h hits in the cut group, AP is the sum divided by hits_before + h. What the next hit adds to the
+    # sum grows with h, so AP falls while that is less than AP and then rises: it is largest at an end.
     if largest:
         return np.maximum(precision(least), precision(cut.most)), sure, possible
     low, high = least, cut.most
@@ -584,7 +584,7 @@ def _hits_taken(cut: _Cut) -> tuple[_Ints, _Floats]:
     have a probability below 1e-20 together.
     """
     # Hoeffding's bound 2 exp(-2 t² / s), which holds for drawing without replacement too, with s draws. Draws
-    # and relevant items, and each of them and the rest, can change places: the smallest of the four serves as s.
+    # and relevant items can change places, and so can each and the rest: s is the smallest of the four.
     smallest = np.minimum.reduce([cut.taken, cut.items - cut.taken, cut.hits, cut.items - cut.hits])
     reach = np.sqrt(smallest * np.log(2e20) / 2)
     mean = cut.taken * (cut.hits / cut.items)
