@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import beta as beta_distribution
+
 from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss
 
 

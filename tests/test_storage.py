@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
+
 from sdc_search import CorruptFileError, storage
 
 FORMAT = "sdc_search.test"

@@ -49,13 +49,15 @@ def load_hasher(path: str | os.PathLike[str]) -> Hasher:
     True
     """
     state, header = storage.read(path, FORMAT, version=VERSION)
-    name, params = header.get("class"), header.get("params")
+    name, params = str(header.get("class")), header.get("params")
     if name not in _CLASSES:
         raise CorruptFileError(
             f"{path}: class: unknown hasher {name!r}, this release has {', '.join(_CLASSES)}"
         )
     if not isinstance(params, dict) or not params.keys() <= _CLASSES[name]().get_params().keys():
         raise CorruptFileError(f"{path}: params: not parameters of {name}: {params!r}")
+    if params.get("n_bits") != header["n_bits"]:
+        raise CorruptFileError(f"{path}: params: n_bits is {params.get('n_bits')!r}, not {header['n_bits']}")
     try:
         return _CLASSES[name](**params)._restore(state)
     except (ValueError, TypeError) as error:

@@ -70,5 +70,6 @@ class LSH(LinearHasher):
         if self.orthogonal:
             for start in range(0, self.n_bits, n_features):
                 group = weight[:, start : start + n_features]
-                group[:] = np.linalg.qr(group)[0]
+                planes, triangle = np.linalg.qr(group)
+                group[:] = planes * np.sign(np.diag(triangle))  # else one sign of the first row comes always
         return {"mean": mean.astype(X.dtype), "weight": weight.astype(X.dtype)}

@@ -59,7 +59,7 @@ class SDC(Hasher):
         self,
         n_bits: int = 64,
         *,
-        hidden: int = 1024,
+        hidden: int = 512,
         alpha: float = 5.0,
         beta: float = 5.0,
         pairs: Pairs = "half",
@@ -117,7 +117,7 @@ class SDC(Hasher):
         return _fold(first, last, norm, float(scale))
 
     def _project(self, X: Features) -> Features:
-        x = torch.from_numpy(X)
+        x = torch.from_numpy(X if X.flags.writeable else X.copy())  # torch warns of a read-only memory map
         state = {name: torch.from_numpy(array).to(x.dtype) for name, array in self.state_.items()}
         hidden = functional.gelu(functional.linear(x, state["hidden_weight"], state["hidden_bias"]))
         projections: Features = functional.linear(hidden, state["weight"], state["bias"]).numpy()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sdc_search
+from sdc_search import LSH, SDC, unpack_bits
+from sdc_search.hashers.sdc import _fold
+
+
+def precision(hasher: sdc_search.Hasher) -> float:
+    """Share of the 100 nearest items, ties in database order, that have the query's class."""
+    demo = np.load(Path(sdc_search.__file__).parent / "demo_data" / "fashion.npz")
+    hasher.fit(demo["database"])
+    database, queries = (
+        unpack_bits(hasher.encode(demo[part]), hasher.n_bits).astype(np.float32) * 2 - 1
+        for part in ("database", "query")
+    )
+    nearest = np.argsort(-queries @ database.T, axis=1, kind="stable")[:, :100]
+    return float((demo["database_labels"][nearest] == demo["query_labels"][:, None]).mean())
+
+
+def test_a_few_epochs_on_real_features_beat_random_planes():
+    lsh = np.mean([precision(LSH(16, random_state=seed)) for seed in range(5)])
+    assert precision(SDC(16, max_epochs=4, hidden=128, random_state=0, verbose=False)) > lsh + 0.1
+
+
+def test_bits_are_nearly_balanced():
+    X = np.abs(np.random.default_rng(0).standard_normal((1000, 20)))
+    rates = unpack_bits(SDC(32, max_epochs=4, random_state=0, verbose=False).fit_transform(X), 32).mean(
+        axis=0
+    )
+    assert np.abs(rates - 0.5).max() < 0.2
+
+
+def test_folding_is_the_network_in_eval_mode():
+    torch.manual_seed(0)
+    first, last, norm = nn.Linear(6, 9), nn.Linear(9, 4), nn.BatchNorm1d(4)
+    network = nn.Sequential(first, nn.GELU(), last, norm)
+    network(torch.randn(200, 6))
+    network.eval()
+    hasher = SDC(4, hidden=9)._restore(_fold(first, last, norm, 0.5))
+    X = torch.randn(20, 6)
+    torch.testing.assert_close(hasher.project(X), network(0.5 * X).detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_training_leaves_the_number_of_threads():
+    before = torch.get_num_threads()
+    SDC(4, max_epochs=1, hidden=4).fit(np.random.default_rng(0).standard_normal((20, 6)))
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_progress_is_for_terminals_that_want_it(shown, monkeypatch, capsys):
+    X = np.random.default_rng(0).standard_normal((20, 6))
+    SDC(4, max_epochs=1, hidden=4, verbose=True).fit(X)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    SDC(4, max_epochs=1, hidden=4, verbose=shown).fit(X)
+    captured = capsys.readouterr()
+    assert ("items/s" in captured.err and "loss" in captured.err) is shown
+    assert captured.out == ""
+
+
+def test_a_diverged_training_is_an_error():
+    X = np.random.default_rng(0).standard_normal((40, 6))
+    with pytest.raises(ValueError, match=r"diverged.*smaller lr"):
+        SDC(4, lr=1e30, max_epochs=4, hidden=4, verbose=False).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"hidden": 0}, ValueError, "hidden must be at least 1"),
+        ({"batch_size": 1}, ValueError, "batch_size must be at least 2"),
+        ({"max_epochs": 0}, ValueError, "max_epochs must be at least 1"),
+        ({"max_epochs": 1.5}, TypeError, "max_epochs must be an integer"),
+        ({"lr": 0}, ValueError, "lr must be positive"),
+        ({"lr": float("nan")}, ValueError, "lr must be positive"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must be non-negative"),
+        ({"pairs": "some"}, ValueError, "pairs must be"),
+        ({"alpha": 0}, ValueError, "alpha must be positive"),
+        ({"quantization": -1}, ValueError, "quantization must be non-negative"),
+        ({"device": "abacus"}, ValueError, "device must be 'auto' or a device of torch"),
+    ],
+)
+def test_bad_parameters(params, error, message):
+    with pytest.raises(error, match=message):
+        SDC(**params).fit(np.random.default_rng(0).standard_normal((20, 6)))
