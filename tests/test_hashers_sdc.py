@@ -85,7 +85,9 @@ def test_a_diverged_training_is_an_error():
         ({"pairs": "some"}, ValueError, "pairs must be"),
         ({"alpha": 0}, ValueError, "alpha must be positive"),
         ({"quantization": -1}, ValueError, "quantization must be non-negative"),
-        ({"device": "abacus"}, ValueError, "device must be 'auto' or a device of torch"),
+        ({"device": "abacus"}, ValueError, "device must be 'auto' or one that torch can use"),
+        ({"device": "cuda:99"}, ValueError, "device must be 'auto' or one that torch can use"),
+        ({"device": 1.5}, TypeError, "device"),
     ],
 )
 def test_bad_parameters(params, error, message):

@@ -191,6 +191,7 @@ def overlap(layout, fields):
         lambda layout, fields: fields.update(checksum="md5"),
         lambda layout, fields: fields.update(version=True),
         lambda layout, fields: fields.update(version="1"),
+        lambda layout, fields: fields.update(note=float("nan")),
         lambda layout, fields: fields.pop("tensors"),
     ],
 )

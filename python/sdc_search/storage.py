@@ -197,7 +197,7 @@ def _checksum(array: npt.NDArray[Any]) -> str:
 
 
 def _canonical_json(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _header_checksum(header: Mapping[str, object], layout: Mapping[str, object]) -> str:

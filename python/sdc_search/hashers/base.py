@@ -97,11 +97,7 @@ class Hasher(ABC):
             raise ValueError("X must not be constant: all rows are equal, so there is nothing to tell apart")
         as_count("n_bits", self.n_bits)
         seed = None if self.random_state is None else as_count("random_state", self.random_state, minimum=0)
-        state = self._fit(features, np.random.default_rng(seed))
-        self.state_ = state
-        self.n_features_in_ = features.shape[1]
-        self._fitted_params = self.get_params()
-        return self
+        return self._keep(self._fit(features, np.random.default_rng(seed)), features.shape[1])
 
     @overload
     def project(self, X: torch.Tensor) -> torch.Tensor: ...
@@ -202,7 +198,7 @@ class Hasher(ABC):
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
-        given = [f"{n}={v!r}" for n, v in self.get_params().items() if v is not defaults[n].default]
+        given = [f"{n}={v!r}" for n, v in self.get_params().items() if v != defaults[n].default]
         return f"{type(self).__name__}({', '.join(given)})"
 
     def __sklearn_tags__(self) -> Any:
@@ -247,9 +243,12 @@ class Hasher(ABC):
                 raise ValueError(f"tensor {name!r}: shape {array.shape} does not fit {shape}")
             if array.dtype.kind != "f" or not np.isfinite(array).all():
                 raise ValueError(f"tensor {name!r}: wanted finite floating point")
-        self.state_ = state
-        self.n_features_in_ = sizes["n_features"]
-        self._fitted_params = self.get_params()
+        return self._keep(state, sizes["n_features"])
+
+    def _keep(self, state: State, n_features: int) -> Self:
+        """Become fitted, in one step that Ctrl-C cannot split."""
+        fit = {"state_": state, "n_features_in_": n_features, "_fitted_params": self.get_params()}
+        vars(self).update(fit)
         return self
 
     def _check_fitted(self) -> None:

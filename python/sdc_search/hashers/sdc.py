@@ -98,7 +98,7 @@ class SDC(Hasher):
         device = _device(self.device)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
 
-        scale = 1 / np.sqrt(np.mean(np.square(X, dtype=np.float64)))
+        scale = float(1 / np.sqrt(np.mean(np.square(X, dtype=np.float64))))
         first = _linear(X.shape[1], hidden, generator)
         last = _linear(hidden, self.n_bits, generator)
         norm = nn.BatchNorm1d(self.n_bits)
@@ -114,7 +114,7 @@ class SDC(Hasher):
             verbose=self.verbose,
             label=f"SDC, {self.n_bits} bits",
         )
-        return _fold(first, last, norm, float(scale))
+        return _fold(first, last, norm, scale)
 
     def _project(self, X: Features) -> Features:
         x = torch.from_numpy(X if X.flags.writeable else X.copy())  # torch warns of a read-only memory map
@@ -136,9 +136,9 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device must be 'auto' or a device of torch, got {name!r}") from error
+        return torch.empty(0, device=name).device  # the names of absent devices parse too
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be 'auto' or one that torch can use, got {name!r}: {error}") from error
 
 
 def _linear(n_in: int, n_out: int, generator: torch.Generator) -> nn.Linear:
