@@ -26,6 +26,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
+    >>> from sdc_search.atomic_files import atomic_file
     >>> with TemporaryDirectory() as directory:
     ...     with atomic_file(Path(directory, "a.txt")) as file:
     ...         _ = file.write(b"whole")
@@ -41,7 +42,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
         _flush_directory(path.parent)
     except OSError as error:
-        if error.filename not in (None, str(temporary)):
+        if error.filename is not None and str(error.filename) != str(temporary):
             raise  # the block failed on a file of its own
         raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from error
     finally:

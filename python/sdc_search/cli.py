@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdc_search import __version__
-from sdc_search.errors import CorruptFileError, MissingExtraError
+from sdc_search.errors import CorruptFileError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -125,8 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(args=words, prog_name="sdc-search", standalone_mode=False)
     except _UsageError as error:
         return _fail(f"{error.format_message()} (see sdc-search --help)")  # type: ignore[attr-defined]
-    except (InputError, CorruptFileError, MissingExtraError) as error:
-        return _fail(str(error))
+    except (InputError, CorruptFileError, ImportError) as error:
+        return _fail(str(error))  # imports fail where an extra or the native module is missing, and say so
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(where + (error.strerror or str(error)))
@@ -198,7 +198,7 @@ def train(
 ) -> None:
     """Learn a hash function from feature vectors; it needs no labels."""
     _check_output(output, ".safetensors", [features])
-    X = _read(features, key, "--key")
+    X = _read_features(features, key, "--key")
     _check_finite(features, X)
 
     from sdc_search import hashers
@@ -223,7 +223,7 @@ def encode(
     An .npy file is read piece by piece, so it may be larger than the memory.
     """
     _check_output(output, ".npy", [model, features])
-    X = _read(features, key, "--key")
+    X = _read_features(features, key, "--key")
 
     from numpy.lib import format as npy
 
@@ -232,9 +232,8 @@ def encode(
     from sdc_search.hashers import load_hasher
 
     hasher = load_hasher(model)
-    # No rows at all are enough to find a wrong rank, width or dtype before a file is begun.
     with _blame(X=features):
-        hasher.encode(X[:0] if X.ndim else X)
+        hasher.encode(X[:0])  # finds a wrong width before a file is begun
     rows_at_a_time = max(1, _CHUNK_BYTES // (X.itemsize * X.shape[1]))
     shape = (len(X), code_bytes(hasher.n_bits))
     with _progress(len(X), quiet=quiet) as report, atomic_file(output) as file:
@@ -270,7 +269,7 @@ def search(
     if output is not None:
         _check_output(output, ".npz", [codes, queries])
     database = _read(codes, codes_key, "--codes-key")
-    query = _read(queries, queries_key, "--queries-key")
+    query = (_read if model is None else _read_features)(queries, queries_key, "--queries-key")
 
     from sdc_search.hamming import hamming_topk
 
@@ -382,11 +381,21 @@ def _read(path: Path, key: str | None, key_option: str) -> npt.NDArray[Any]:
         raise InputError(str(error)) from error
 
 
+def _read_features(path: Path, key: str | None, key_option: str) -> npt.NDArray[Any]:
+    """Read vectors, and check their rank and dtype before anything slow is imported for them."""
+    from sdc_search.arrays import as_features
+
+    X = _read(path, key, key_option)
+    with _blame():
+        as_features(str(path), X[:0] if X.ndim else X)
+    return X
+
+
 def _check_finite(path: Path, X: npt.NDArray[Any], first_row: int = 0) -> None:
     """Name the row: in a file of a million vectors "must be finite" is no help."""
     import numpy as np
 
-    if X.dtype.kind == "f" and X.ndim == 2:
+    if X.dtype.kind == "f":
         bad = ~np.isfinite(X).all(axis=1)
         if bad.any():
             row = first_row + int(np.argmax(bad))
