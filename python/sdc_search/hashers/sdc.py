@@ -105,7 +105,7 @@ class SDC(Hasher):
         train(
             nn.Sequential(first, nn.GELU(), last, norm).to(device),
             loss,
-            torch.from_numpy((X * scale).astype(np.float32)).to(device),
+            torch.from_numpy((X * scale).astype(np.float32, copy=False)).to(device),
             max_epochs=max_epochs,
             batch_size=batch_size,
             lr=self.lr,
