@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears at `path` once the block has ended well.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give the path of a temporary file that becomes `path` once the block has ended well.
 
-    The bytes go to a temporary file in the same directory, which is flushed to the disk and renamed. After a
-    failure or Ctrl-C there is no temporary file, and what was at `path` is as before.
+    It lies in the same directory, is flushed to the disk and renamed. After a failure or Ctrl-C it is gone,
+    and what was at `path` is as before.
 
     Raises
     ------
@@ -26,30 +27,40 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     --------
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
-    >>> from sdc_search.atomic_files import atomic_file
+    >>> from sdc_search.atomic_files import atomic_path
     >>> with TemporaryDirectory() as directory:
-    ...     with atomic_file(Path(directory, "a.txt")) as file:
-    ...         _ = file.write(b"whole")
-    ...     Path(directory, "a.txt").read_bytes()
-    b'whole'
+    ...     with atomic_path(Path(directory, "a.txt")) as temporary:
+    ...         _ = temporary.write_text("whole")
+    ...     Path(directory, "a.txt").read_text()
+    'whole'
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        with temporary.open("xb") as file:  # fails with a proper errno, and learns what the umask allows
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        yield temporary
+        temporary.chmod(mode)  # a library that replaces the file may make a private one
+        _flush(temporary)
         temporary.replace(path)
-        _flush_directory(path.parent)
+        _flush(path.parent)
     except OSError as error:
         if error.filename is not None and str(error.filename) != str(temporary):
             raise  # the block failed on a file of its own
         raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
-def _flush_directory(path: Path) -> None:
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears at `path` once the block has ended well; see `atomic_path`."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def _flush(path: Path) -> None:
+    """Make the bytes of a file, or the names in a directory, survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

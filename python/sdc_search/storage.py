@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -23,6 +20,7 @@ import xxhash
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from sdc_search.atomic_files import atomic_path
 from sdc_search.errors import CorruptFileError
 
 Tensors: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -106,22 +104,11 @@ def write(
     layout = {name: [_NAMES[array.dtype], list(array.shape)] for name, array in arrays.items()}
     header["header"] = _header_checksum(header, layout)
 
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:  # fails with a proper errno, and learns what the umask allows
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        save_file(arrays, temporary, {_KEY: _canonical_json(header)})
-        temporary.chmod(mode)  # the library makes private files
-        _fsync(temporary)
-        temporary.replace(path)
-        _fsync(path.parent)
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from error
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with atomic_path(path) as temporary:
+        try:
+            save_file(arrays, temporary, {_KEY: _canonical_json(header)})
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from error
 
 
 def read(
@@ -181,15 +168,6 @@ def read(
                 f"{path}: tensor {name!r}: the file is damaged, its checksum does not match"
             )
     return tensors, header
-
-
-def _fsync(path: Path) -> None:
-    """Flush a file or a directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _checksum(array: npt.NDArray[Any]) -> str:
