@@ -5,8 +5,9 @@ Names load on first use (PEP 562), so that importing the package imports neither
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from sdc_search.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from sdc_search.codes import pack_bits, unpack_bits
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_HOMES = {
     "CorruptFileError": "errors",
     "Hasher": "hashers",
     "ITQ": "hashers",
@@ -63,14 +64,4 @@ __all__ = [
     "unpack_bits",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sdc_search' has no attribute {name!r}")
-    value = getattr(import_module(f"sdc_search.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

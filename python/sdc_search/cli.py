@@ -203,7 +203,7 @@ def train(
 
     from sdc_search import hashers
 
-    hasher_class = {Method.lsh: hashers.LSH, Method.itq: hashers.ITQ, Method.sdc: hashers.SDC}[method]
+    hasher_class = getattr(hashers, method.name.upper())  # imports that one alone
     with _blame(X=features, n_bits="--bits"):
         hasher = hasher_class(n_bits=bits, random_state=seed, verbose=not quiet).fit(X)
     hasher.save(output)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 
 from sdc_search import storage
 from sdc_search.errors import CorruptFileError
 from sdc_search.hashers.base import FORMAT, VERSION, Hasher
-from sdc_search.hashers.itq import ITQ
-from sdc_search.hashers.lsh import LSH
-from sdc_search.hashers.sdc import SDC
 
-# The names that a file may hold: nothing that a file says is ever imported or called.
-_CLASSES: dict[str, type[Hasher]] = {hasher.__name__: hasher for hasher in (ITQ, LSH, SDC)}
+# The classes that a file may name, and their modules: nothing else is ever imported or called for a file.
+_MODULES = {"ITQ": "itq", "LSH": "lsh", "SDC": "sdc"}
 
 
 def load_hasher(path: str | os.PathLike[str]) -> Hasher:
@@ -50,15 +48,16 @@ def load_hasher(path: str | os.PathLike[str]) -> Hasher:
     """
     state, header = storage.read(path, FORMAT, version=VERSION)
     name, params = str(header.get("class")), header.get("params")
-    if name not in _CLASSES:
+    if name not in _MODULES:
         raise CorruptFileError(
-            f"{path}: class: unknown hasher {name!r}, this release has {', '.join(_CLASSES)}"
+            f"{path}: class: unknown hasher {name!r}, this release has {', '.join(_MODULES)}"
         )
-    if not isinstance(params, dict) or not params.keys() <= _CLASSES[name]().get_params().keys():
+    hasher_class: type[Hasher] = getattr(import_module(f"sdc_search.hashers.{_MODULES[name]}"), name)
+    if not isinstance(params, dict) or not params.keys() <= hasher_class().get_params().keys():
         raise CorruptFileError(f"{path}: params: not parameters of {name}: {params!r}")
     if params.get("n_bits") != header["n_bits"]:
         raise CorruptFileError(f"{path}: params: n_bits is {params.get('n_bits')!r}, not {header['n_bits']}")
     try:
-        return _CLASSES[name](**params)._restore(state)
+        return hasher_class(**params)._restore(state)
     except (ValueError, TypeError) as error:
         raise CorruptFileError(f"{path}: {error}") from error
