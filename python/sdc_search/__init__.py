@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sdc_search.codes import pack_bits, unpack_bits
     from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
-    from sdc_search.hamming import hamming_distance, hamming_topk
+    from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
     from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
     from sdc_search.losses import SDCLoss, beta_quantiles
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
@@ -30,8 +30,10 @@ _HOME = {
     "SDCLoss": "losses",
     "beta_quantiles": "losses",
     "hamming_distance": "hamming",
+    "hamming_range": "hamming",
     "hamming_topk": "hamming",
     "info": "runtime",
+    "knn_graph": "hamming",
     "load_hasher": "hashers",
     "mean_average_precision": "metrics",
     "pack_bits": "codes",
@@ -52,8 +54,10 @@ __all__ = [
     "SDCLoss",
     "beta_quantiles",
     "hamming_distance",
+    "hamming_range",
     "hamming_topk",
     "info",
+    "knn_graph",
     "load_hasher",
     "mean_average_precision",
     "pack_bits",
