@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
     from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
     from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
+    from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
     from sdc_search.runtime import info, set_num_threads
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "CorruptFileError": "errors",
+    "HammingIndex": "index",
     "Hasher": "hashers",
     "ITQ": "hashers",
     "LSH": "hashers",
@@ -48,6 +50,7 @@ __all__ = [
     "LSH",
     "SDC",
     "CorruptFileError",
+    "HammingIndex",
     "Hasher",
     "MissingExtraError",
     "NotFittedError",
