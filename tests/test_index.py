@@ -286,6 +286,9 @@ def test_lookup_of_growing_ids(sizes: list[int], seed: int) -> None:
             lengths = [len(run_ids) for run_ids, _ in lookup._runs]
             assert all(a >= 2 * b for a, b in pairwise(lengths))
     np.testing.assert_array_equal(lookup.find(ids[: n // 2], ids[:n]), [*range(n // 2), *[-1] * (n - n // 2)])
+    kept = rng.random(n) < 0.5
+    rows = lookup.without(kept).find(ids[:n][kept], ids[:n])
+    np.testing.assert_array_equal(rows, np.where(kept, np.cumsum(kept) - 1, -1))
 
 
 CODES = np.zeros((3, 2), dtype=np.uint8)

@@ -31,14 +31,27 @@ class IdLookup:
         with self._lock:
             self._cover(ids)
             runs = self._runs
+        order = np.argsort(wanted)  # searching for rising ids goes through a run once, in the order of memory
+        rising = wanted[order]
         rows = np.full(wanted.shape, -1, dtype=np.int64)
         for run_ids, run_rows in runs:
-            places = np.searchsorted(run_ids, wanted)
+            places = np.searchsorted(run_ids, rising)
             places[places == len(run_ids)] = 0
-            found = run_ids[places] == wanted
-            rows[found] = run_rows[places[found]]
+            found = run_ids[places] == rising
+            rows[order[found]] = run_rows[places[found]]
         rows[rows >= len(ids)] = -1
         return rows
+
+    def without(self, kept: npt.NDArray[np.bool_]) -> IdLookup:
+        """Return the lookup of what `kept`, a flag for every id so far, leaves in the same order."""
+        lookup = IdLookup()
+        with self._lock:
+            runs, lookup._covered = self._runs, int(np.count_nonzero(kept[: self._covered]))
+        if runs:
+            new_rows = np.cumsum(kept) - 1
+            remaining = ((run_ids, run_rows, kept[run_rows]) for run_ids, run_rows in runs)
+            lookup._runs = [(i[stays], new_rows[rows[stays]]) for i, rows, stays in remaining if stays.any()]
+        return lookup
 
     def _cover(self, ids: Int64Array) -> None:
         if len(ids) <= self._covered:

@@ -137,7 +137,7 @@ class _State:
             codes=_Growing(codes, len(codes)),
             ids=None if are_rows else _Growing(ids, len(ids)),
             ascending=self.ascending or are_rows,
-            lookup=IdLookup(),
+            lookup=self.lookup.without(kept),
         )
 
 
