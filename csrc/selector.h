@@ -82,15 +82,18 @@ class BufferedSelector {
   // The k best (fewer if fewer were offered), best first. Ends the selector's use.
   std::vector<Item> finish() {
     if (items_.size() > k_) cut();
-    std::sort(items_.begin(), items_.end(), [](const Item& a, const Item& b) { return a.before(b); });
+    std::sort(items_.begin(), items_.end(), Before());
     return std::move(items_);
   }
 
  private:
+  struct Before {
+    bool operator()(const Item& a, const Item& b) const { return a.before(b); }
+  };
+
   void cut() {
     const auto last = items_.begin() + static_cast<std::ptrdiff_t>(k_) - 1;
-    std::nth_element(items_.begin(), last, items_.end(),
-                     [](const Item& a, const Item& b) { return a.before(b); });
+    std::nth_element(items_.begin(), last, items_.end(), Before());
     worst_ = *last;
     full_ = true;
     items_.resize(k_);

@@ -16,10 +16,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from sdc_search import CorruptFileError, HammingIndex, reference, storage
 from sdc_search.id_lookup import IdLookup
+from sdc_search.native import core
+from sdc_search.tables import Plan
 
 Codes = npt.NDArray[np.uint8]
 
@@ -157,6 +166,16 @@ def test_asymmetric_equals_the_reference(
             scores, rows = reference.asymmetric_topk(codes[by_id], projections, k)
             want = np.where(rows < 0, -1, np.append(ids[by_id], -1)[rows])
             assert_same(index.search_asymmetric(projections, k, num_threads=threads), (scores, want))
+
+
+def test_the_native_asymmetric_search_checks_shapes_itself() -> None:
+    codes, projections = np.zeros((3, 2), np.uint8), np.zeros((1, 12), np.float32)
+    with pytest.raises(ValueError, match="codes must be"):
+        core.asymmetric_topk(codes, np.zeros((1, 17), np.float32), 1, None, 1)
+    with pytest.raises(ValueError, match="ids must be"):
+        core.asymmetric_topk(codes, projections, 1, np.arange(2), 1)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        core.asymmetric_topk(codes, projections, 0, None, 1)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
@@ -670,7 +689,7 @@ def test_files_of_another_kind_or_a_newer_version_are_refused(tmp_path: Path) ->
     with pytest.raises(CorruptFileError, match=r"wanted 'sdc_search\.index', got 'sdc_search.hasher'"):
         HammingIndex.open(path)
     storage.write(path, "sdc_search.index", ITEMS, FIELDS, version=2, n_bits=12)
-    with pytest.raises(CorruptFileError, match="reads versions up to 1, got 2"):
+    with pytest.raises(CorruptFileError, match=r"version: .* up to 1, got 2"):
         HammingIndex.open(path)
     with pytest.raises(FileNotFoundError):
         HammingIndex.open(tmp_path / "absent")
@@ -739,10 +758,117 @@ print(HammingIndex.open({str(tmp_path / "index")!r}).search(np.array([[2]], np.u
     assert done.stdout == "[[4, 5]]\n"
 
 
+class CopiedCodes:
+    """The simplest of `sdc_search.tables.Tables`: a copy of the codes, which is scanned."""
+
+    built = 0  # how many times, by all tests
+
+    def __init__(self, arrays: dict[str, Any]) -> None:
+        self.arrays = arrays
+
+    @property
+    def n(self) -> int:
+        return len(self.arrays["copies"])
+
+    @classmethod
+    def build(cls, codes: Codes, n_bits: int, threads: int) -> CopiedCodes:
+        cls.built += 1
+        return cls({"copies": codes.copy()})
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any], n_bits: int) -> CopiedCodes:
+        if arrays.keys() != {"copies"}:
+            raise ValueError("no copies")
+        return cls(arrays)
+
+    @classmethod
+    def plan(cls, tables: CopiedCodes | None, n: int, n_bits: int, n_queries: int, k: int, mask: Any) -> Plan:
+        chosen = "scan" if tables is None else "multi_index"
+        return Plan(
+            chosen, f"{n} codes of {n_bits} bits, {n_queries} queries, k={k}, mask={mask is not None}"
+        )
+
+    def search(self, queries: Codes, k: int, mask: Any, ids: Any, threads: int) -> tuple[Any, Any]:
+        return core.hamming_topk(self.arrays["copies"], queries, k, mask, ids, threads)
+
+
+@pytest.fixture
+def with_tables(monkeypatch: pytest.MonkeyPatch) -> type[CopiedCodes]:
+    monkeypatch.setattr("sdc_search.tables.TABLES", CopiedCodes)
+    monkeypatch.setattr("sdc_search.tables._SMALL_TAIL", 30)
+    CopiedCodes.built = 0
+    return CopiedCodes
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_tables_cover_the_first_codes_and_the_rest_is_scanned(
+    with_tables: type[CopiedCodes], mmap: bool, ids_kind: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    codes, queries = rng.integers(0, 4, (300, 2), dtype=np.uint8), uniform(rng, 3, 2)
+    ids = ids_like(ids_kind, rng, 300)
+    index = HammingIndex(16)
+
+    def assert_tables_equal_a_scan() -> None:
+        n = len(index)
+        mask = rng.random(n) < 0.5
+        for k in (1, 40, 400):
+            for given_mask in (None, mask, np.packbits(mask)):
+                got = index.search(queries, k, mask=given_mask, strategy="multi_index")
+                assert_same(got, index.search(queries, k, mask=given_mask, strategy="scan"))
+
+    index.build_tables()
+    assert_tables_equal_a_scan()
+    assert with_tables.built == 0
+    assert index.explain(1, 2).strategy == "scan"
+    for begin, end, times_built in ((0, 200, 1), (200, 230, 1), (230, 231, 2), (231, 260, 2), (260, 300, 3)):
+        index.add(codes[begin:end], ids[begin:end])
+        assert_tables_equal_a_scan()
+        assert with_tables.built == times_built
+    assert index.explain(1, 2, mask=np.ones(300, np.bool_)) == (
+        "multi_index",
+        "300 codes of 16 bits, 1 queries, k=2, mask=True",
+    )
+    earlier = index._state  # what a search holds that began before these tables were built
+    index.add(uniform(rng, 100, 2))
+    index.build_tables()
+    assert_same(
+        earlier.tables.topk(earlier.codes.rows, 16, queries, 9, None, earlier.tie_ids, 1),
+        core.hamming_topk(earlier.codes.rows, queries, 9, None, earlier.tie_ids, 1),
+    )
+    index.add(queries)
+    index.save(tmp_path / "index")
+    index = HammingIndex.open(tmp_path / "index", mmap=mmap, verify=True)
+    assert_tables_equal_a_scan()
+    assert with_tables.built == 4
+    index.remove(index.ids[:1])
+    assert_tables_equal_a_scan()
+    assert with_tables.built == 5
+
+
+def test_damaged_tables_are_an_error(with_tables: type[CopiedCodes], tmp_path: Path) -> None:
+    path = tmp_path / "damaged"
+    for tables, message in (
+        ({"tables.copies": np.zeros((3, 2), np.uint8)}, "tables: of 3 codes, where there are 2"),
+        ({"tables.other": np.zeros((2, 2), np.uint8)}, "tables: no copies"),
+    ):
+        storage.write(path, "sdc_search.index", ITEMS | tables, FIELDS, version=1, n_bits=12)
+        with pytest.raises(CorruptFileError, match=message):
+            HammingIndex.open(path)
+
+
+def test_without_tables_their_strategy_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdc_search.tables.TABLES", None)
+    with pytest.raises(ValueError, match="strategy must be one of auto, scan, got 'multi_index'"):
+        three().search(CODES, 1, strategy="multi_index")
+    with pytest.raises(ValueError, match="tables cannot be built, since this release has none"):
+        three().build_tables()
+
+
 class AgainstADict(RuleBasedStateMachine):
     """An index does what a dict from ids to codes does, which keeps the order of adding as well."""
 
     directory: Path
+    strategies: tuple[Any, ...]
 
     @initialize(n_bits=st.sampled_from([1, 7, 16, 20]), seed=st.integers(0, 2**32))
     def begin(self, n_bits: int, seed: int) -> None:
@@ -797,13 +923,14 @@ class AgainstADict(RuleBasedStateMachine):
             self.index.save(self.directory / "index")
             self.index = HammingIndex.open(self.directory / "index", mmap=how == "map", verify=True)
 
-    @rule(k=st.integers(1, 30), threads=st.integers(1, 3), masked=st.booleans())
-    def search(self, k: int, threads: int, masked: bool) -> None:
+    @rule(k=st.integers(1, 30), threads=st.integers(1, 3), masked=st.booleans(), data=st.data())
+    def search(self, k: int, threads: int, masked: bool, data: st.DataObject) -> None:
+        strategy = data.draw(st.sampled_from(self.strategies))
         queries = self.new_codes(2)
         codes, ids = self.contents()
         mask = self.rng.random(len(ids)) < 0.5 if masked else np.ones(len(ids), np.bool_)
         given_mask = mask if masked else None
-        got = self.index.search(queries, k, mask=given_mask, num_threads=threads)
+        got = self.index.search(queries, k, mask=given_mask, strategy=strategy, num_threads=threads)
         assert_same(got, expected_topk(codes[mask], ids[mask], queries, k))
         radius = k % (self.index.n_bits + 1)
         got_range = self.index.range_search(queries, radius, mask=given_mask, num_threads=threads)
@@ -824,10 +951,12 @@ class AgainstADict(RuleBasedStateMachine):
             np.testing.assert_array_equal(self.index.codes, codes)
 
 
-def test_any_history_against_a_dict(tmp_path: Path) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
+@pytest.mark.parametrize("strategies", [("auto", "scan"), ("auto", "scan", "multi_index")])
+def test_any_history_against_a_dict(
+    strategies: tuple[str, ...], with_tables: type[CopiedCodes], tmp_path: Path
+) -> None:
     AgainstADict.directory = tmp_path
+    AgainstADict.strategies = strategies
     run_state_machine_as_test(
-        AgainstADict, settings=settings(max_examples=60, stateful_step_count=30, deadline=None)
+        AgainstADict, settings=settings(max_examples=40, stateful_step_count=30, deadline=None)
     )

@@ -18,8 +18,7 @@ using Ids = py::array_t<std::int64_t, py::array::c_style>;
 
 py::tuple topk(const Codes& codes, const Projections& projections, std::int64_t k,
                const std::optional<Ids>& ids, int threads) {
-  // The Python layer names the argument at fault; this only keeps a direct call from reading outside an
-  // array.
+  // The Python layer names the argument at fault; this only keeps a direct call inside the arrays.
   if (codes.ndim() != 2 || projections.ndim() != 2 || codes.shape(1) < 1 ||
       codes.shape(1) != (projections.shape(1) + 7) / 8)
     throw std::invalid_argument("codes must be (n, ceil(n_bits / 8)) and projections (n_queries, n_bits)");

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -50,9 +51,10 @@ const std::int64_t* ids_of(const std::optional<Ids>& ids, std::int64_t n) {
 // An array that owns the vector, without a copy.
 template <class T>
 py::array_t<T> to_array(std::vector<T>&& values) {
-  auto* kept = new std::vector<T>(std::move(values));
-  const py::capsule owner(kept, [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
-  return py::array_t<T>(static_cast<py::ssize_t>(kept->size()), kept->data(), owner);
+  auto kept = std::make_unique<std::vector<T>>(std::move(values));
+  const py::capsule owner(kept.get(), [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
+  const std::vector<T>& owned = *kept.release();
+  return py::array_t<T>(static_cast<py::ssize_t>(owned.size()), owned.data(), owner);
 }
 
 py::array_t<std::int32_t> distance(const Codes& codes, const Codes& queries, int threads) {

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from sdc_search import storage
+from sdc_search import storage, tables
 from sdc_search.arrays import ArrayLike, as_codes, as_count, as_features, as_mask, like, to_numpy
 from sdc_search.codes import check_padding, code_bytes
 from sdc_search.errors import CorruptFileError, MissingExtraError
@@ -20,28 +20,20 @@ from sdc_search.id_lookup import IdLookup
 from sdc_search.native import core
 from sdc_search.rerank import METRICS, Metric, rerank_rows
 from sdc_search.runtime import thread_count
+from sdc_search.tables import GrowingTables, Plan, TopK
 
 if TYPE_CHECKING:
     import torch
 
-Strategy = Literal["auto", "scan"]
-Mask = npt.NDArray[np.bool_] | npt.NDArray[np.uint8]
-TopK = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
+Strategy = Literal["auto", "scan", "multi_index"]
 
 _FORMAT = "sdc_search.index"
 _VERSION = 1
-_STRATEGIES = ("auto", "scan")
+_TABLES_PREFIX = "tables."  # of the names of their tensors
 _INT32_MAX = 2**31 - 1
 _ID_LIMIT = 2**63
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-
-
-class Plan(NamedTuple):
-    """How `HammingIndex.search` would search, and why."""
-
-    strategy: str
-    reason: str
 
 
 class _Growing(Generic[_Scalar]):
@@ -78,6 +70,7 @@ class _State:
     ascending: bool  # the ids rise from row to row, as they do where there are none
     next_id: int
     lookup: IdLookup  # of ids that are not ascending
+    tables: GrowingTables
 
     def __len__(self) -> int:
         return len(self.codes.rows)
@@ -138,6 +131,7 @@ class _State:
             ids=None if are_rows else _Growing(ids, len(ids)),
             ascending=self.ascending or are_rows,
             lookup=self.lookup.without(kept),
+            tables=GrowingTables(),
         )
 
 
@@ -187,7 +181,14 @@ class HammingIndex:
         self._n_bits = as_count("n_bits", n_bits, maximum=8 * core.MAX_CODE_BYTES)
         self._changing = threading.Lock()
         codes = np.empty((0, code_bytes(self._n_bits)), dtype=np.uint8)
-        self._state = _State(_Growing(codes, 0), ids=None, ascending=True, next_id=0, lookup=IdLookup())
+        self._state = _State(
+            _Growing(codes, 0),
+            ids=None,
+            ascending=True,
+            next_id=0,
+            lookup=IdLookup(),
+            tables=GrowingTables(),
+        )
 
     def __len__(self) -> int:
         return len(self._state)
@@ -340,7 +341,9 @@ class HammingIndex:
             Which items may be returned (True = may), in the order of `ids`: bool ``(n,)``, or packed as
             `numpy.packbits` packs that.
         strategy
-            ``"scan"`` compares every code; ``"auto"`` lets the index choose (see `explain`).
+            ``"scan"`` compares every code; ``"multi_index"``, in a release that has it, asks tables, which
+            are built when first wanted; ``"auto"`` lets the index choose (see `explain`). The result is the
+            same.
         num_threads
             Threads to use; None for the default (see `set_num_threads`).
 
@@ -371,10 +374,34 @@ class HammingIndex:
         wanted = self._as_own_codes("queries", queries)
         k = as_count("k", k, maximum=_INT32_MAX)
         allowed = None if mask is None else as_mask("mask", mask, len(state))
-        if strategy not in _STRATEGIES:
-            raise ValueError(f"strategy must be one of {', '.join(_STRATEGIES)}, got {strategy!r}")
-        distances, ids = _scan_topk(state, wanted, k, allowed, thread_count(num_threads))
-        return like(queries, distances), like(queries, ids)
+        strategies = ("auto", "scan") if tables.TABLES is None else ("auto", "scan", "multi_index")
+        if strategy not in strategies:
+            raise ValueError(f"strategy must be one of {', '.join(strategies)}, got {strategy!r}")
+        threads = thread_count(num_threads)
+        chosen: str = strategy
+        if strategy == "auto":
+            chosen = self._plan(state, len(wanted), k, allowed).strategy
+        if chosen == "scan":
+            found = core.hamming_topk(state.codes.rows, wanted, k, allowed, state.tie_ids, threads)
+        else:
+            found = state.tables.topk(
+                state.codes.rows, self._n_bits, wanted, k, allowed, state.tie_ids, threads
+            )
+        return like(queries, found[0]), like(queries, state.named(found[1]))
+
+    def build_tables(self, *, num_threads: int | None = None) -> None:
+        """Build the tables of ``strategy="multi_index"`` now, instead of in the first search that wants them.
+
+        Raises
+        ------
+        ValueError
+            This release has no tables.
+        """
+        if tables.TABLES is None:
+            raise ValueError("tables cannot be built, since this release has none")
+        state = self._state
+        if len(state):
+            state.tables.cover(state.codes.rows, self._n_bits, thread_count(num_threads))
 
     def explain(self, n_queries: int, k: int, *, mask: ArrayLike | None = None) -> Plan:
         """Say how `search` would search, and why.
@@ -395,11 +422,21 @@ class HammingIndex:
         >>> HammingIndex(n_bits=64).explain(n_queries=1, k=10).strategy
         'scan'
         """
-        as_count("n_queries", n_queries, minimum=0)
-        as_count("k", k, maximum=_INT32_MAX)
-        if mask is not None:
-            as_mask("mask", mask, len(self))
-        return Plan("scan", "the index has no tables, so every code is compared")
+        state = self._state
+        n_queries = as_count("n_queries", n_queries, minimum=0)
+        k = as_count("k", k, maximum=_INT32_MAX)
+        return self._plan(state, n_queries, k, None if mask is None else as_mask("mask", mask, len(state)))
+
+    def _plan(
+        self,
+        state: _State,
+        n_queries: int,
+        k: int,
+        mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
+    ) -> Plan:
+        if tables.TABLES is None:
+            return Plan("scan", "there are no tables, so every code is compared")
+        return tables.TABLES.plan(state.tables.built, len(state), self._n_bits, n_queries, k, mask)
 
     @overload
     def range_search(
@@ -469,8 +506,10 @@ class HammingIndex:
         wanted = self._as_own_codes("queries", queries)
         radius = as_count("radius", radius, minimum=0, maximum=_INT32_MAX)
         allowed = None if mask is None else as_mask("mask", mask, len(state))
-        hits = _scan_range(state, wanted, radius, allowed, thread_count(num_threads))
-        return tuple(like(queries, array) for array in hits)
+        lims, distances, ids = core.hamming_range(
+            state.codes.rows, wanted, radius, allowed, state.tie_ids, thread_count(num_threads)
+        )
+        return like(queries, lims), like(queries, distances), like(queries, state.named(ids))
 
     @overload
     def search_asymmetric(
@@ -659,6 +698,9 @@ class HammingIndex:
         tensors: storage.Tensors = {"codes": state.codes.rows}
         if state.ids is not None:
             tensors["ids"] = state.ids.rows
+        built = state.tables.built
+        if built is not None and built.n <= len(state):
+            tensors |= {_TABLES_PREFIX + name: array for name, array in built.arrays.items()}
         header = {"next_id": state.next_id, "ascending": state.ascending}
         storage.write(path, _FORMAT, tensors, header, version=_VERSION, n_bits=self._n_bits)
 
@@ -763,20 +805,6 @@ class HammingIndex:
         return array
 
 
-def _scan_topk(
-    state: _State, queries: npt.NDArray[np.uint8], k: int, mask: Mask | None, threads: int
-) -> TopK:
-    distances, ids = core.hamming_topk(state.codes.rows, queries, k, mask, state.tie_ids, threads)
-    return distances, state.named(ids)
-
-
-def _scan_range(
-    state: _State, queries: npt.NDArray[np.uint8], radius: int, mask: Mask | None, threads: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    lims, distances, ids = core.hamming_range(state.codes.rows, queries, radius, mask, state.tie_ids, threads)
-    return lims, distances, state.named(ids)
-
-
 def _as_ids(name: str, value: ArrayLike) -> npt.NDArray[np.int64]:
     """Check non-negative integers, shape ``(m,)``."""
     array = np.asarray(value) if isinstance(value, (list, tuple, range)) else to_numpy(name, value)
@@ -817,7 +845,8 @@ def _checked_state(path: Path, tensors: storage.Tensors, header: dict[str, Any])
     """Check all that the header alone tells, and that no search can be led outside the arrays."""
     if header["n_bits"] > 8 * core.MAX_CODE_BYTES:
         raise CorruptFileError(f"{path}: n_bits: at most {8 * core.MAX_CODE_BYTES}, got {header['n_bits']}")
-    if not {"codes"} <= tensors.keys() <= {"codes", "ids"}:
+    of_tables = {name for name in tensors if name.startswith(_TABLES_PREFIX)} if tables.TABLES else set()
+    if not {"codes"} <= tensors.keys() - of_tables <= {"codes", "ids"}:
         raise CorruptFileError(f"{path}: tensors: wanted codes and perhaps ids, got {sorted(tensors)}")
     codes, ids = tensors["codes"], tensors.get("ids")
     if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != code_bytes(header["n_bits"]):
@@ -836,12 +865,22 @@ def _checked_state(path: Path, tensors: storage.Tensors, header: dict[str, Any])
         )
     if type(ascending) is not bool or (ids is None and not ascending):
         raise CorruptFileError(f"{path}: ascending: wanted true or false as the ids are, got {ascending!r}")
+    built = None
+    if tables.TABLES is not None and of_tables:
+        arrays = {name.removeprefix(_TABLES_PREFIX): tensors[name] for name in of_tables}
+        try:
+            built = tables.TABLES.from_arrays(arrays, header["n_bits"])
+        except ValueError as error:
+            raise CorruptFileError(f"{path}: tables: {error}") from error
+        if built.n > len(codes):
+            raise CorruptFileError(f"{path}: tables: of {built.n} codes, where there are {len(codes)}")
     return _State(
         _Growing(codes, len(codes)),
         ids=None if ids is None or len(ids) == 0 else _Growing(ids, len(ids)),
         ascending=ascending,
         next_id=next_id,
         lookup=IdLookup(),
+        tables=GrowingTables(built),
     )
 
 
