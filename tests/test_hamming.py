@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdc_search import hamming_distance, hamming_topk, reference
+from sdc_search import hamming_distance, hamming_range, hamming_topk, knn_graph, reference
 from sdc_search.native import core
 
 Codes = npt.NDArray[np.uint8]
@@ -188,6 +188,127 @@ def test_bad_number_of_threads(threads: int) -> None:
         hamming_topk(ZEROS, ZEROS, 1, num_threads=threads)
 
 
+def masks(rng: np.random.Generator, n: int) -> list[npt.NDArray[np.bool_]]:
+    one = np.zeros(n, dtype=np.bool_)
+    one[-1:] = True
+    return [np.ones(n, np.bool_), np.zeros(n, np.bool_), rng.random(n) < 0.5, rng.random(n) < 0.01, one]
+
+
+def assert_masked_topk(
+    codes: Codes, queries: Codes, k: int, mask: npt.NDArray[np.bool_], threads: int
+) -> None:
+    rows = np.flatnonzero(mask)
+    want_distances, want = reference.hamming_topk(codes[mask], queries, k)
+    want = np.where(want < 0, -1, np.append(rows, 0)[want])
+    for given_mask in (mask, np.packbits(mask)):
+        distances, ids = hamming_topk(codes, queries, k, mask=given_mask, num_threads=threads)
+        np.testing.assert_array_equal(distances, want_distances)
+        np.testing.assert_array_equal(ids, want)
+
+
+@pytest.mark.parametrize("n_bytes", [1, 8, 13, 32])
+@pytest.mark.parametrize("n", [1, 9, BLOCK - 1, BLOCK + 5])
+def test_masked_topk(isa: str, n: int, n_bytes: int, rng: np.random.Generator) -> None:
+    codes, queries = uniform(rng, n, n_bytes), uniform(rng, 3, n_bytes)
+    for mask in masks(rng, n):
+        for k in (1, 10, 700):
+            for threads in (1, 4):
+                assert_masked_topk(codes, queries, k, mask, threads)
+
+
+def assert_range(
+    codes: Codes, queries: Codes, radius: int, mask: npt.NDArray[np.bool_] | None = None, threads: int = 1
+) -> None:
+    rows = np.arange(len(codes)) if mask is None else np.flatnonzero(mask)
+    lims, distances, ids = reference.hamming_range(codes[rows], queries, radius)
+    for given_mask in (None,) if mask is None else (mask, np.packbits(mask)):
+        got = hamming_range(codes, queries, radius, mask=given_mask, num_threads=threads)
+        for actual, expected in zip(got, (lims, distances, rows[ids]), strict=True):
+            assert actual.dtype == expected.dtype
+            np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("n_bytes", WIDTHS)
+def test_range_at_every_level(isa: str, n_bytes: int, rng: np.random.Generator) -> None:
+    codes, queries = uniform(rng, 611, n_bytes), uniform(rng, 4, n_bytes)
+    queries[0] = codes[17]
+    for radius in (0, 3 * n_bytes, 4 * n_bytes, 8 * n_bytes, 2**31 - 1):
+        assert_range(codes, queries, radius)
+
+
+@pytest.mark.parametrize("n", [0, 1, 9, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
+def test_range_around_the_block_size(isa: str, n: int, rng: np.random.Generator) -> None:
+    codes, queries = uniform(rng, n, 2), uniform(rng, 3, 2)
+    for mask in (None, *masks(rng, n)):
+        for threads in (1, 2, 8):
+            for q in (0, 1, 3):
+                assert_range(codes, queries[:q], 6, mask, threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_own_ids_decide_ties_also_at_the_cut(isa: str, threads: int, rng: np.random.Generator) -> None:
+    codes, queries = rng.integers(0, 4, (3 * BLOCK, 1), dtype=np.uint8), uniform(rng, 2, 1)
+    ids = rng.permutation(10 * len(codes))[: len(codes)]
+    order = np.argsort(ids)
+    mask = rng.random(len(codes)) < 0.7
+    by_id = order[mask[order]]
+    for k in (1, 100, 2 * len(codes)):
+        distances, found = core.hamming_topk(codes, queries, k, mask, ids, threads)
+        want_distances, want = reference.hamming_topk(codes[by_id], queries, k)
+        np.testing.assert_array_equal(distances, want_distances)
+        np.testing.assert_array_equal(found, np.where(want < 0, -1, ids[by_id][want]))
+    got = core.hamming_range(codes, queries, 2, mask, ids, threads)
+    lims, want_distances, want = reference.hamming_range(codes[by_id], queries, 2)
+    for actual, expected in zip(got, (lims, want_distances, ids[by_id][want]), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 50])
+@pytest.mark.parametrize("values", [1, 3, 256])  # 1: all codes are equal, so that most miss their own list
+def test_knn_graph(n: int, values: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdc_search.hamming._GRAPH_BLOCK", 16)
+    codes = rng.integers(0, values, (n, 2), dtype=np.uint8)
+    for k in (1, 5, 60):
+        for actual, expected in zip(knn_graph(codes, k), reference.knn_graph(codes, k), strict=True):
+            assert actual.dtype == expected.dtype
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_range_and_graph_return_the_kind_of_the_queries(rng: np.random.Generator) -> None:
+    codes = uniform(rng, 20, 4)
+    want = hamming_range(codes, codes[:2], 12)
+    for tensor, array in zip(hamming_range(codes, torch.from_numpy(codes[:2]), 12), want, strict=True):
+        np.testing.assert_array_equal(tensor.numpy(), array)
+    assert all(isinstance(result, torch.Tensor) for result in knn_graph(torch.from_numpy(codes), 2))
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (np.ones(3, np.float32), TypeError, "mask must be bool, or packed bits of dtype uint8, got float32"),
+        (np.ones(4, np.bool_), ValueError, r"mask \(bool\) of 3 items must have shape \(3,\), got \(4,\)"),
+        (np.ones((3, 1), np.bool_), ValueError, r"must have shape \(3,\), got \(3, 1\)"),
+        (np.ones(3, np.uint8), ValueError, r"mask \(packed, uint8\) of 3 items must have shape \(1,\), got"),
+        (np.array([0b11110000], np.uint8), ValueError, "mask must have zero padding bits after item 3"),
+        ([True, False, True], TypeError, "mask must be a numpy array or a torch tensor, got list"),
+    ],
+)
+def test_bad_mask(mask: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        hamming_topk(ZEROS, ZEROS, 1, mask=mask)
+    with pytest.raises(error, match=message):
+        hamming_range(ZEROS, ZEROS, 1, mask=mask)
+
+
+def test_bad_radius_and_bad_graph() -> None:
+    with pytest.raises(ValueError, match="radius must be at least 0, got -1"):
+        hamming_range(ZEROS, ZEROS, -1)
+    with pytest.raises(TypeError, match="radius must be an integer, got float"):
+        hamming_range(ZEROS, ZEROS, 1.5)  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        knn_graph(ZEROS, 0)
+
+
 def test_search_works_without_torch() -> None:
     program = """
 import sys
@@ -203,6 +324,12 @@ print(ids.tolist(), sdc_search.hamming_distance(codes, codes)[0, 1])
 
 def test_the_native_module_checks_shapes_itself() -> None:
     with pytest.raises(ValueError, match="codes and queries must be"):
-        core.hamming_topk(ZEROS, ZEROS[:, :3].copy(), 1, 1)
+        core.hamming_topk(ZEROS, ZEROS[:, :3].copy(), 1, None, None, 1)
     with pytest.raises(ValueError, match="k must be at least 1"):
-        core.hamming_topk(ZEROS, ZEROS, 0, 1)
+        core.hamming_topk(ZEROS, ZEROS, 0, None, None, 1)
+    with pytest.raises(ValueError, match="mask must be bool"):
+        core.hamming_topk(ZEROS, ZEROS, 1, np.ones(2, np.bool_), None, 1)
+    with pytest.raises(ValueError, match="mask must be bool"):
+        core.hamming_range(ZEROS, ZEROS, 1, np.ones(6, np.bool_)[::2], None, 1)
+    with pytest.raises(ValueError, match="ids must be"):
+        core.hamming_range(ZEROS, ZEROS, 1, None, np.arange(2), 1)

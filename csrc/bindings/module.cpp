@@ -3,10 +3,12 @@
 namespace sdc {
 void register_runtime(pybind11::module_& m);
 void register_hamming(pybind11::module_& m);
+void register_asymmetric(pybind11::module_& m);
 }  // namespace sdc
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The native core of sdc_search; its arguments are checked by the Python layer.";
   sdc::register_runtime(m);
   sdc::register_hamming(m);
+  sdc::register_asymmetric(m);
 }

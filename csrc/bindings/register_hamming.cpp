@@ -1,7 +1,12 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <memory>
+#include <optional>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "hamming.h"
 
@@ -11,6 +16,7 @@ namespace sdc {
 namespace {
 
 using Codes = py::array_t<std::uint8_t, py::array::c_style>;
+using Ids = py::array_t<std::int64_t, py::array::c_style>;
 
 struct Shape {
   std::int64_t n, n_queries;
@@ -26,6 +32,31 @@ Shape shape_of(const Codes& codes, const Codes& queries) {
   return {codes.shape(0), queries.shape(0), static_cast<int>(codes.shape(1))};
 }
 
+// A bool a row, or uint8 as numpy.packbits packs those; its dtype says which.
+Mask mask_of(const std::optional<py::array>& mask, std::int64_t n) {
+  if (!mask) return {};
+  const bool packed = py::isinstance<py::array_t<std::uint8_t>>(*mask);
+  if ((!packed && !py::isinstance<py::array_t<bool>>(*mask)) || mask->ndim() != 1 ||
+      mask->shape(0) != (packed ? (n + 7) / 8 : n) || !(mask->flags() & py::array::c_style))
+    throw std::invalid_argument("mask must be bool (n,) or uint8 (ceil(n / 8),), contiguous");
+  return {static_cast<const std::uint8_t*>(mask->data()), packed};
+}
+
+const std::int64_t* ids_of(const std::optional<Ids>& ids, std::int64_t n) {
+  if (!ids) return nullptr;
+  if (ids->ndim() != 1 || ids->shape(0) != n) throw std::invalid_argument("ids must be (n,)");
+  return ids->data();
+}
+
+// An array that owns the vector, without a copy.
+template <class T>
+py::array_t<T> to_array(std::vector<T>&& values) {
+  auto kept = std::make_unique<std::vector<T>>(std::move(values));
+  const py::capsule owner(kept.get(), [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
+  const std::vector<T>& owned = *kept.release();
+  return py::array_t<T>(static_cast<py::ssize_t>(owned.size()), owned.data(), owner);
+}
+
 py::array_t<std::int32_t> distance(const Codes& codes, const Codes& queries, int threads) {
   const Shape shape = shape_of(codes, queries);
   py::array_t<std::int32_t> distances({shape.n_queries, shape.n});
@@ -37,19 +68,37 @@ py::array_t<std::int32_t> distance(const Codes& codes, const Codes& queries, int
   return distances;
 }
 
-py::tuple topk(const Codes& codes, const Codes& queries, std::int64_t k, int threads) {
+py::tuple topk(const Codes& codes, const Codes& queries, std::int64_t k, const std::optional<py::array>& mask,
+               const std::optional<Ids>& ids, int threads) {
   const Shape shape = shape_of(codes, queries);
+  const Mask allowed = mask_of(mask, shape.n);
+  const std::int64_t* const names = ids_of(ids, shape.n);
   if (k < 1) throw std::invalid_argument("k must be at least 1");
   py::array_t<std::int32_t> distances({shape.n_queries, k});
-  py::array_t<std::int64_t> ids({shape.n_queries, k});
+  py::array_t<std::int64_t> found({shape.n_queries, k});
   std::int32_t* out_distances = distances.mutable_data();
-  std::int64_t* out_ids = ids.mutable_data();
+  std::int64_t* out_ids = found.mutable_data();
   {
     const py::gil_scoped_release unlocked;
-    hamming_topk(codes.data(), shape.n, queries.data(), shape.n_queries, shape.n_bytes, k, threads,
-                 out_distances, out_ids);
+    hamming_topk(codes.data(), shape.n, queries.data(), shape.n_queries, shape.n_bytes, k, allowed, names,
+                 threads, out_distances, out_ids);
   }
-  return py::make_tuple(distances, ids);
+  return py::make_tuple(distances, found);
+}
+
+py::tuple range(const Codes& codes, const Codes& queries, std::int32_t radius,
+                const std::optional<py::array>& mask, const std::optional<Ids>& ids, int threads) {
+  const Shape shape = shape_of(codes, queries);
+  const Mask allowed = mask_of(mask, shape.n);
+  const std::int64_t* const names = ids_of(ids, shape.n);
+  RangeHits hits;
+  {
+    const py::gil_scoped_release unlocked;
+    hits = hamming_range(codes.data(), shape.n, queries.data(), shape.n_queries, shape.n_bytes, radius,
+                         allowed, names, threads);
+  }
+  return py::make_tuple(to_array(std::move(hits.lims)), to_array(std::move(hits.distances)),
+                        to_array(std::move(hits.ids)));
 }
 
 }  // namespace
@@ -59,6 +108,9 @@ void register_hamming(py::module_& m) {
   m.def("hamming_distance", &distance, py::arg("codes").noconvert(), py::arg("queries").noconvert(),
         py::arg("threads"));
   m.def("hamming_topk", &topk, py::arg("codes").noconvert(), py::arg("queries").noconvert(), py::arg("k"),
+        py::arg("mask").noconvert().none(true), py::arg("ids").noconvert().none(true), py::arg("threads"));
+  m.def("hamming_range", &range, py::arg("codes").noconvert(), py::arg("queries").noconvert(),
+        py::arg("radius"), py::arg("mask").noconvert().none(true), py::arg("ids").noconvert().none(true),
         py::arg("threads"));
 }
 

@@ -12,8 +12,9 @@ from sdc_search.lazy_names import lazy_names
 if TYPE_CHECKING:
     from sdc_search.codes import pack_bits, unpack_bits
     from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
-    from sdc_search.hamming import hamming_distance, hamming_topk
+    from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
     from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
+    from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
     from sdc_search.runtime import info, set_num_threads
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CorruptFileError": "errors",
+    "HammingIndex": "index",
     "Hasher": "hashers",
     "ITQ": "hashers",
     "LSH": "hashers",
@@ -31,8 +33,10 @@ _HOMES = {
     "SDCLoss": "losses",
     "beta_quantiles": "losses",
     "hamming_distance": "hamming",
+    "hamming_range": "hamming",
     "hamming_topk": "hamming",
     "info": "runtime",
+    "knn_graph": "hamming",
     "load_hasher": "hashers",
     "mean_average_precision": "metrics",
     "pack_bits": "codes",
@@ -47,14 +51,17 @@ __all__ = [
     "LSH",
     "SDC",
     "CorruptFileError",
+    "HammingIndex",
     "Hasher",
     "MissingExtraError",
     "NotFittedError",
     "SDCLoss",
     "beta_quantiles",
     "hamming_distance",
+    "hamming_range",
     "hamming_topk",
     "info",
+    "knn_graph",
     "load_hasher",
     "mean_average_precision",
     "pack_bits",

@@ -12,5 +12,25 @@ def hamming_distance(
     codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], threads: int
 ) -> npt.NDArray[np.int32]: ...
 def hamming_topk(
-    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], k: int, threads: int
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    k: int,
+    mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
+    ids: npt.NDArray[np.int64] | None,
+    threads: int,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+def hamming_range(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    radius: int,
+    mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
+    ids: npt.NDArray[np.int64] | None,
+    threads: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+def asymmetric_topk(
+    codes: npt.NDArray[np.uint8],
+    projections: npt.NDArray[np.float32],
+    k: int,
+    ids: npt.NDArray[np.int64] | None,
+    threads: int,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...

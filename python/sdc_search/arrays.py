@@ -113,6 +113,28 @@ def as_features(name: str, value: object) -> npt.NDArray[np.float32] | npt.NDArr
     return array
 
 
+def as_mask(name: str, value: object, n: int) -> npt.NDArray[np.bool_] | npt.NDArray[np.uint8]:
+    """Check which of `n` items may be returned: bool ``(n,)``, or its `packbits`, uint8 ``(ceil(n / 8),)``.
+
+    Raises
+    ------
+    TypeError
+        The dtype is neither bool nor uint8.
+    ValueError
+        The shape does not fit `n`, or a padding bit is set.
+    """
+    array = to_numpy(name, value)
+    if array.dtype not in (np.bool_, np.uint8):
+        raise TypeError(f"{name} must be bool, or packed bits of dtype uint8, got {array.dtype}")
+    shape = (n,) if array.dtype == np.bool_ else ((n + 7) // 8,)
+    if array.shape != shape:
+        kind = "bool" if array.dtype == np.bool_ else "packed, uint8"
+        raise ValueError(f"{name} ({kind}) of {n} items must have shape {shape}, got {array.shape}")
+    if array.dtype == np.uint8 and n % 8 and array[-1] & (0xFF >> n % 8):
+        raise ValueError(f"{name} must have zero padding bits after item {n}")
+    return np.ascontiguousarray(array)
+
+
 def like(reference: object, array: npt.NDArray[Any]) -> Any:
     """Return `array` as the kind of `reference`: a tensor on its device if that is a tensor, else numpy."""
     if not is_tensor(reference):

@@ -32,6 +32,60 @@ def hamming_topk(
     return distances, ids
 
 
+def hamming_range(
+    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], radius: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Keep the codes of each query at ``distance <= radius``, sorted by ``(distance, row)``, as CSR."""
+    lims, distances, ids = [0], [], []
+    for row in hamming_distance(codes, queries):
+        order = np.argsort(row, kind="stable")
+        order = order[row[order] <= radius]
+        lims.append(lims[-1] + len(order))
+        distances.append(row[order])
+        ids.append(order)
+    return (
+        np.array(lims, dtype=np.int64),
+        np.concatenate([np.empty(0, np.int32), *distances]),
+        np.concatenate([np.empty(0, np.int64), *ids]),
+    )
+
+
+def knn_graph(codes: npt.NDArray[np.uint8], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Find each code's `k` nearest others, one code at a time."""
+    rows = np.arange(len(codes))
+    distances = np.empty((len(codes), k), dtype=np.int32)
+    ids = np.empty((len(codes), k), dtype=np.int64)
+    for row in rows:
+        others = rows[rows != row]
+        distances[row], found = hamming_topk(codes[others], codes[row : row + 1], k)
+        ids[row] = [others[i] if i >= 0 else -1 for i in found[0]]
+    return distances, ids
+
+
+def asymmetric_topk(
+    codes: npt.NDArray[np.uint8], projections: npt.NDArray[np.float32], k: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Sort the codes of each query by ``(-score, row)`` and keep `k`, filled up with (-inf, -1).
+
+    The score adds ``+projection`` for a one and ``-projection`` for a zero, in float32: the bits of each byte
+    from the first one on, then these sums from the first byte on.
+    """
+    n_bits = projections.shape[1]
+    signs = np.where(np.unpackbits(codes, axis=1, count=n_bits), np.float32(1), np.float32(-1))
+    all_scores = np.zeros((len(projections), len(codes)), dtype=np.float32)
+    for first in range(0, n_bits, 8):
+        byte_sum = np.zeros_like(all_scores)
+        for bit in range(first, min(first + 8, n_bits)):
+            byte_sum += projections[:, bit, None] * signs[:, bit]
+        all_scores += byte_sum
+    order = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
+    scores = np.full((len(projections), k), -np.inf, dtype=np.float32)
+    ids = np.full((len(projections), k), -1, dtype=np.int64)
+    scores[:, : order.shape[1]] = np.take_along_axis(all_scores, order, axis=1)
+    ids[:, : order.shape[1]] = order
+    return scores, ids
+
+
 def rankings(
     database_codes: npt.NDArray[np.uint8],
     database_labels: npt.NDArray[Any],

@@ -1,0 +1,915 @@
+"""An index of codes: added, removed, searched exactly and kept in a file, under the caller's own ids."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from sdc_search import storage, tables
+from sdc_search.arrays import ArrayLike, as_codes, as_count, as_features, as_mask, like, to_numpy
+from sdc_search.codes import check_padding, code_bytes
+from sdc_search.errors import CorruptFileError, MissingExtraError
+from sdc_search.id_lookup import IdLookup
+from sdc_search.native import core
+from sdc_search.rerank import METRICS, Metric, rerank_rows
+from sdc_search.runtime import thread_count
+from sdc_search.tables import GrowingTables, Plan, TopK
+
+if TYPE_CHECKING:
+    import torch
+
+Strategy = Literal["auto", "scan", "multi_index"]
+
+_FORMAT = "sdc_search.index"
+_VERSION = 1
+_TABLES_PREFIX = "tables."  # of the names of their tensors
+_INT32_MAX = 2**31 - 1
+_ID_LIMIT = 2**63
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+class _Growing(Generic[_Scalar]):
+    """Rows at the start of a buffer that may have spare room behind them.
+
+    Its rows never change: what follows is written behind them, where nobody reads, or into a new buffer. Only
+    the newest of a series may be extended.
+    """
+
+    __slots__ = ("_buffer", "rows")
+
+    def __init__(self, buffer: npt.NDArray[_Scalar], n: int) -> None:
+        self._buffer = buffer
+        self.rows = np.asarray(buffer)[:n]
+        self.rows.flags.writeable = False
+
+    def extended(self, extra: npt.NDArray[_Scalar]) -> _Growing[_Scalar]:
+        n, total = len(self.rows), len(self.rows) + len(extra)
+        buffer = self._buffer
+        if total > len(buffer):  # always so for a mapped file, which is thereby copied and never written to
+            capacity = total if n == 0 else max(total, n + n // 2)
+            buffer = np.empty((capacity, *extra.shape[1:]), dtype=extra.dtype)
+            buffer[:n] = self.rows
+        buffer[n:total] = extra
+        return _Growing(buffer, total)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What an index holds at one instant: a search takes it once, so that no change under way reaches it."""
+
+    codes: _Growing[np.uint8]
+    ids: _Growing[np.int64] | None  # None: each row is its own id
+    ascending: bool  # the ids rise from row to row, as they do where there are none
+    next_id: int
+    lookup: IdLookup  # of ids that are not ascending
+    tables: GrowingTables
+
+    def __len__(self) -> int:
+        return len(self.codes.rows)
+
+    @property
+    def tie_ids(self) -> npt.NDArray[np.int64] | None:
+        """Return the ids that a search needs to break ties: where they rise, the rows do as well."""
+        return None if self.ids is None or self.ascending else self.ids.rows
+
+    def named(self, found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the ids of what a search with `tie_ids` found; -1 stays."""
+        if self.ids is None or not self.ascending:
+            return found
+        ids = self.ids.rows.take(found, mode="wrap")
+        ids[found < 0] = -1
+        return ids
+
+    def rows_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the rows that hold non-negative ids, -1 where none does."""
+        if self.ids is None:
+            return np.where(ids < len(self), ids, -1)
+        if not self.ascending:
+            return self.lookup.find(self.ids.rows, ids)
+        rows = np.searchsorted(self.ids.rows, ids)
+        rows[rows == len(self)] = 0
+        return np.where(self.ids.rows[rows] == ids, rows, -1)
+
+    def with_items(self, codes: npt.NDArray[np.uint8], ids: npt.NDArray[np.int64]) -> _State:
+        """Append items, at least one, whose ids are new."""
+        n = len(self)
+        steps = np.diff(ids)
+        follows = n == 0 or ids[0] > (n - 1 if self.ids is None else self.ids.rows[-1])
+        are_rows = self.ids is None and ids[0] == n and bool((steps == 1).all())
+        if are_rows:
+            extended = None
+        elif self.ids is None:
+            extended = _Growing(np.arange(n), n).extended(ids)
+        else:
+            extended = self.ids.extended(ids)
+        return replace(
+            self,
+            codes=self.codes.extended(codes),
+            ids=extended,
+            ascending=self.ascending and bool(follows) and bool((steps > 0).all()),
+            next_id=max(self.next_id, int(ids.max()) + 1),
+        )
+
+    def without_rows(self, rows: npt.NDArray[np.int64]) -> _State:
+        """Drop rows, at least one, and close the gaps in new memory: searches may be reading the old."""
+        kept = np.ones(len(self), dtype=np.bool_)
+        kept[rows] = False
+        codes = self.codes.rows[kept]
+        ids = np.flatnonzero(kept) if self.ids is None else self.ids.rows[kept]
+        are_rows = len(ids) == 0 or (self.ids is None and ids[-1] == len(ids) - 1)
+        return replace(
+            self,
+            codes=_Growing(codes, len(codes)),
+            ids=None if are_rows else _Growing(ids, len(ids)),
+            ascending=self.ascending or are_rows,
+            lookup=self.lookup.without(kept),
+            tables=GrowingTables(),
+        )
+
+
+class HammingIndex:
+    """Codes in memory, or in a mapped file, with exact Hamming search under the caller's ids.
+
+    Parameters
+    ----------
+    n_bits
+        Bits of a code, 1 to 2,048; a code is ``ceil(n_bits / 8)`` bytes.
+    device
+        Where the codes lie; ``"cpu"`` is the only one so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `n_bits` is not an integer in the range, or `device` is another.
+
+    Notes
+    -----
+    **Ids** are distinct non-negative int64 in any order. Where none are given they go on from the largest
+    ever given, plus 1. Every result is ordered by ``(distance, id)``, also where a tie falls on the cut. An
+    index whose ids are 0, 1, 2, … stores none; others take 8 bytes an item, and ids that do not rise from row
+    to row 16 more once they are looked up (by `remove`, `rerank`, and `add` with ids that are not larger than
+    all others).
+
+    **Threads.** Any number of threads may search at once, also while another adds or removes: a search sees
+    the index as it was when the search began. `add` and `remove` wait for each other. `remove` needs memory
+    for a second copy of what stays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search import HammingIndex
+    >>> index = HammingIndex(n_bits=8)
+    >>> index.add(np.array([[0b1111], [0b0000], [0b0011]], dtype=np.uint8), ids=[30, 10, 20])
+    >>> index.search(np.array([[0b0001]], dtype=np.uint8), k=2)
+    (array([[1, 1]], dtype=int32), array([[10, 20]]))
+    >>> index.remove([10])
+    >>> index
+    <HammingIndex: 2 codes of 8 bits>
+    """
+
+    def __init__(self, n_bits: int, *, device: str = "cpu") -> None:
+        if device != "cpu":
+            raise ValueError(f"device must be 'cpu', the only one that an index can lie on, got {device!r}")
+        self._n_bits = as_count("n_bits", n_bits, maximum=8 * core.MAX_CODE_BYTES)
+        self._changing = threading.Lock()
+        codes = np.empty((0, code_bytes(self._n_bits)), dtype=np.uint8)
+        self._state = _State(
+            _Growing(codes, 0),
+            ids=None,
+            ascending=True,
+            next_id=0,
+            lookup=IdLookup(),
+            tables=GrowingTables(),
+        )
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def __repr__(self) -> str:
+        return f"<HammingIndex: {len(self):,} codes of {self._n_bits} bits>"
+
+    @property
+    def n_bits(self) -> int:
+        """Bits of a code."""
+        return self._n_bits
+
+    @property
+    def codes(self) -> npt.NDArray[np.uint8]:
+        """The codes in the order of adding: read-only, shape ``(n, ceil(n_bits / 8))``, not a copy."""
+        return self._state.codes.rows
+
+    @property
+    def ids(self) -> npt.NDArray[np.int64]:
+        """The ids in the order of adding: read-only, shape ``(n,)``; a new array if they are 0, 1, 2, …."""
+        state = self._state
+        if state.ids is not None:
+            return state.ids.rows
+        ids = np.arange(len(state))
+        ids.flags.writeable = False
+        return ids
+
+    def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
+        """Add codes behind those that are there.
+
+        The codes are copied. Many small batches take linear time in all. What lies in a mapped file is first
+        copied into memory; the file stays as it is. After any error the index is as before.
+
+        Parameters
+        ----------
+        codes
+            uint8, shape ``(m, ceil(n_bits / 8))``.
+        ids
+            Distinct non-negative integers, shape ``(m,)``. None: they go on from the largest ever given, plus
+            1.
+
+        Raises
+        ------
+        TypeError
+            The codes are not uint8, or the ids no integers.
+        ValueError
+            A shape or width does not fit, a padding bit is set, an id is negative, listed twice or in the
+            index already.
+        MemoryError
+            There is no room.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=8)
+        >>> index.add(np.zeros((2, 1), dtype=np.uint8), ids=[7, 3])
+        >>> index.add(np.zeros((2, 1), dtype=np.uint8))
+        >>> index.ids
+        array([7, 3, 8, 9])
+        """
+        new_codes = self._as_own_codes("codes", codes)
+        own = None if ids is None else _as_ids("ids", ids)
+        if own is not None and len(own) != len(new_codes):
+            raise ValueError(f"ids must be one for each of {len(new_codes)} codes, got {len(own)}")
+        if len(new_codes) == 0:
+            return
+        with self._changing:
+            state = self._state
+            if own is None:
+                if state.next_id + len(new_codes) > _ID_LIMIT:
+                    raise ValueError(f"ids must be given, since none are left after {state.next_id - 1}")
+                own = np.arange(state.next_id, state.next_id + len(new_codes), dtype=np.int64)
+            else:
+                _check_new(state, own)
+            self._state = state.with_items(new_codes, own)
+
+    def remove(self, ids: ArrayLike) -> None:
+        """Remove items; the others keep their order and their ids.
+
+        Parameters
+        ----------
+        ids
+            Integers, shape ``(m,)``; one that is listed twice counts once.
+
+        Raises
+        ------
+        TypeError
+            The ids are no integers.
+        ValueError
+            An id is not in the index. The index is then as before.
+        MemoryError
+            There is no room for a copy of what stays. The index is then as before.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=8)
+        >>> index.add(np.zeros((4, 1), dtype=np.uint8))
+        >>> index.remove([2, 0])
+        >>> index.ids
+        array([1, 3])
+        """
+        gone = _as_ids("ids", ids)
+        with self._changing:
+            state = self._state
+            rows = _known_rows("ids", state, gone)
+            if len(rows):
+                self._state = state.without_rows(rows)
+
+    @overload
+    def search(
+        self,
+        queries: torch.Tensor,
+        k: int,
+        *,
+        mask: ArrayLike | None = None,
+        strategy: Strategy = "auto",
+        num_threads: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+    @overload
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int,
+        *,
+        mask: ArrayLike | None = None,
+        strategy: Strategy = "auto",
+        num_threads: int | None = None,
+    ) -> TopK: ...
+    def search(
+        self,
+        queries: ArrayLike,
+        k: int,
+        *,
+        mask: ArrayLike | None = None,
+        strategy: Strategy = "auto",
+        num_threads: int | None = None,
+    ) -> Any:
+        """Find each query's `k` nearest codes by Hamming distance, exactly.
+
+        Parameters
+        ----------
+        queries
+            Packed codes, uint8, shape ``(q, ceil(n_bits / 8))``. Their kind decides the results' kind.
+        k
+            Neighbours a query, at least 1; it may exceed ``len(index)``.
+        mask
+            Which items may be returned (True = may), in the order of `ids`: bool ``(n,)``, or packed as
+            `numpy.packbits` packs that.
+        strategy
+            ``"scan"`` compares every code; ``"multi_index"``, in a release that has it, asks tables, which
+            are built when first wanted; ``"auto"`` lets the index choose (see `explain`). The result is the
+            same.
+        num_threads
+            Threads to use; None for the default (see `set_num_threads`).
+
+        Returns
+        -------
+        distances : int32, shape ``(q, k)``
+        ids : int64, shape ``(q, k)``
+            Both are ordered by ``(distance, id)``. Where fewer than `k` items may be returned, the rest is
+            ``id = -1`` and ``distance = 2**31 - 1``.
+
+        Raises
+        ------
+        TypeError
+            The queries are not uint8, `k` is not an integer, or the mask is neither bool nor uint8.
+        ValueError
+            A shape or width does not fit, a padding bit is set, `k` is below 1, or the strategy is unknown.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=8)
+        >>> index.add(np.array([[0b1111], [0b0000], [0b0011]], dtype=np.uint8))
+        >>> index.search(np.array([[0b0111]], dtype=np.uint8), k=1, mask=np.array([False, True, True]))
+        (array([[1]], dtype=int32), array([[2]]))
+        """
+        state = self._state
+        wanted = self._as_own_codes("queries", queries)
+        k = as_count("k", k, maximum=_INT32_MAX)
+        allowed = None if mask is None else as_mask("mask", mask, len(state))
+        strategies = ("auto", "scan") if tables.TABLES is None else ("auto", "scan", "multi_index")
+        if strategy not in strategies:
+            raise ValueError(f"strategy must be one of {', '.join(strategies)}, got {strategy!r}")
+        threads = thread_count(num_threads)
+        chosen: str = strategy
+        if strategy == "auto":
+            chosen = self._plan(state, len(wanted), k, allowed).strategy
+        if chosen == "scan":
+            found = core.hamming_topk(state.codes.rows, wanted, k, allowed, state.tie_ids, threads)
+        else:
+            found = state.tables.topk(
+                state.codes.rows, self._n_bits, wanted, k, allowed, state.tie_ids, threads
+            )
+        return like(queries, found[0]), like(queries, state.named(found[1]))
+
+    def build_tables(self, *, num_threads: int | None = None) -> None:
+        """Build the tables of ``strategy="multi_index"`` now, instead of in the first search that wants them.
+
+        Raises
+        ------
+        ValueError
+            This release has no tables.
+        """
+        if tables.TABLES is None:
+            raise ValueError("tables cannot be built, since this release has none")
+        state = self._state
+        if len(state):
+            state.tables.cover(state.codes.rows, self._n_bits, thread_count(num_threads))
+
+    def explain(self, n_queries: int, k: int, *, mask: ArrayLike | None = None) -> Plan:
+        """Say how `search` would search, and why.
+
+        Parameters
+        ----------
+        n_queries, k, mask
+            As many queries, neighbours and items as `search` would be given.
+
+        Returns
+        -------
+        Plan
+            ``strategy`` and ``reason``.
+
+        Examples
+        --------
+        >>> from sdc_search import HammingIndex
+        >>> HammingIndex(n_bits=64).explain(n_queries=1, k=10).strategy
+        'scan'
+        """
+        state = self._state
+        n_queries = as_count("n_queries", n_queries, minimum=0)
+        k = as_count("k", k, maximum=_INT32_MAX)
+        return self._plan(state, n_queries, k, None if mask is None else as_mask("mask", mask, len(state)))
+
+    def _plan(
+        self,
+        state: _State,
+        n_queries: int,
+        k: int,
+        mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
+    ) -> Plan:
+        if tables.TABLES is None:
+            return Plan("scan", "there are no tables, so every code is compared")
+        return tables.TABLES.plan(state.tables.built, len(state), self._n_bits, n_queries, k, mask)
+
+    @overload
+    def range_search(
+        self,
+        queries: torch.Tensor,
+        radius: int,
+        *,
+        mask: ArrayLike | None = None,
+        num_threads: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...
+    @overload
+    def range_search(
+        self,
+        queries: npt.ArrayLike,
+        radius: int,
+        *,
+        mask: ArrayLike | None = None,
+        num_threads: int | None = None,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+    def range_search(
+        self,
+        queries: ArrayLike,
+        radius: int,
+        *,
+        mask: ArrayLike | None = None,
+        num_threads: int | None = None,
+    ) -> Any:
+        """Find each query's codes within a Hamming distance, exactly.
+
+        Parameters
+        ----------
+        queries
+            Packed codes, uint8, shape ``(q, ceil(n_bits / 8))``. Their kind decides the results' kind.
+        radius
+            The largest distance that is still returned, at least 0.
+        mask
+            Which items may be returned (True = may), in the order of `ids`: bool ``(n,)``, or packed as
+            `numpy.packbits` packs that.
+        num_threads
+            Threads to use; None for the default (see `set_num_threads`).
+
+        Returns
+        -------
+        lims : int64, shape ``(q + 1,)``
+            The hits of query ``i`` are those from ``lims[i]`` to ``lims[i + 1]``.
+        distances : int32, shape ``(lims[-1],)``
+        ids : int64, shape ``(lims[-1],)``
+            Each query's hits are ordered by ``(distance, id)``.
+
+        Raises
+        ------
+        TypeError
+            The queries are not uint8, `radius` is not an integer, or the mask is neither bool nor uint8.
+        ValueError
+            A shape or width does not fit, a padding bit is set, or `radius` is negative.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=8)
+        >>> index.add(np.array([[0b1111], [0b0000], [0b0011]], dtype=np.uint8), ids=[5, 6, 7])
+        >>> index.range_search(np.array([[0b0001]], dtype=np.uint8), radius=1)
+        (array([0, 2]), array([1, 1], dtype=int32), array([6, 7]))
+        """
+        state = self._state
+        wanted = self._as_own_codes("queries", queries)
+        radius = as_count("radius", radius, minimum=0, maximum=_INT32_MAX)
+        allowed = None if mask is None else as_mask("mask", mask, len(state))
+        lims, distances, ids = core.hamming_range(
+            state.codes.rows, wanted, radius, allowed, state.tie_ids, thread_count(num_threads)
+        )
+        return like(queries, lims), like(queries, distances), like(queries, state.named(ids))
+
+    @overload
+    def search_asymmetric(
+        self, projections: torch.Tensor, k: int, *, num_threads: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+    @overload
+    def search_asymmetric(
+        self, projections: npt.ArrayLike, k: int, *, num_threads: int | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+    def search_asymmetric(self, projections: ArrayLike, k: int, *, num_threads: int | None = None) -> Any:
+        """Find each query's `k` best codes by its real-valued projections, exactly.
+
+        The query keeps its magnitudes: the score is the sum over the bits of ``+h`` where the code's bit is 1
+        and ``-h`` where it is 0. It is computed in float32: the bits of each byte are added from the first
+        on, then these sums from the first byte on, on every machine and for any number of threads.
+
+        Parameters
+        ----------
+        projections
+            What `Hasher.project` returns: real, finite, shape ``(q, n_bits)``. Their kind decides the
+            results' kind.
+        k
+            Items a query, at least 1; it may exceed ``len(index)``.
+        num_threads
+            Threads to use; None for the default (see `set_num_threads`).
+
+        Returns
+        -------
+        scores : float32, shape ``(q, k)``
+        ids : int64, shape ``(q, k)``
+            Highest score first, then the smaller id. Where ``k > len(index)`` the rest is ``id = -1`` and
+            ``score = -inf``.
+
+        Raises
+        ------
+        TypeError
+            The projections are not real, or `k` is not an integer.
+        ValueError
+            A shape does not fit, `k` is below 1, or a projection is NaN, infinite, or so large that a score
+            could be.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=2)
+        >>> index.add(np.packbits([[0, 1], [1, 0], [1, 1]], axis=1))
+        >>> index.search_asymmetric(np.array([[0.5, -2.0]]), k=2)
+        (array([[ 2.5, -1.5]], dtype=float32), array([[1, 2]]))
+        """
+        state = self._state
+        wanted = as_features("projections", projections)
+        if wanted.shape[1] != self._n_bits:
+            raise ValueError(f"projections must have shape (q, {self._n_bits}), got {wanted.shape}")
+        with np.errstate(over="ignore"):
+            magnitudes = np.abs(wanted).sum(axis=1, dtype=np.float64)
+        if (magnitudes > np.finfo(np.float32).max / 2).any():  # half leaves room for the rounding of the sums
+            raise ValueError("projections must be small enough that float32 holds their sums")
+        k = as_count("k", k, maximum=_INT32_MAX)
+        scores, ids = core.asymmetric_topk(
+            state.codes.rows,
+            wanted.astype(np.float32, copy=False),
+            k,
+            state.tie_ids,
+            thread_count(num_threads),
+        )
+        return like(projections, scores), like(projections, state.named(ids))
+
+    @overload
+    def rerank(
+        self,
+        query_vectors: torch.Tensor,
+        candidate_ids: ArrayLike,
+        vectors: ArrayLike,
+        k: int,
+        *,
+        metric: Metric = "cosine",
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+    @overload
+    def rerank(
+        self,
+        query_vectors: npt.ArrayLike,
+        candidate_ids: ArrayLike,
+        vectors: ArrayLike,
+        k: int,
+        *,
+        metric: Metric = "cosine",
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+    def rerank(
+        self,
+        query_vectors: ArrayLike,
+        candidate_ids: ArrayLike,
+        vectors: ArrayLike,
+        k: int,
+        *,
+        metric: Metric = "cosine",
+    ) -> Any:
+        """Order candidates, such as `search` returns, by the vectors that their codes stand for.
+
+        Parameters
+        ----------
+        query_vectors
+            Real and finite, shape ``(q, d)``. Their kind decides the results' kind.
+        candidate_ids
+            Integers, shape ``(q, m)``; -1 is ignored, and an id that a query lists twice counts once.
+        vectors
+            Real, shape ``(len(index), d)``, in the order of `ids`. Only the candidates' rows are read, so
+            that a `numpy.memmap` may stand here.
+        k
+            Items a query, at least 1; it may exceed ``m``.
+        metric
+            ``"cosine"`` (0 for a vector of zeros), ``"dot"``, or ``"l2"``, the squared distance.
+
+        Returns
+        -------
+        scores : float32, shape ``(q, k)``
+            Computed in float64, then rounded.
+        ids : int64, shape ``(q, k)``
+            The best score first (for ``"l2"`` the smallest), then the smaller id. Where fewer than `k`
+            candidates remain, the rest is ``id = -1`` and ``score = -inf``, for ``"l2"`` ``inf``.
+
+        Raises
+        ------
+        TypeError
+            The vectors are not real, the candidates no integers, or `k` is not an integer.
+        ValueError
+            A shape does not fit, a candidate is not in the index, a vector is not finite, `k` is below 1, or
+            the metric is unknown.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex, pack_bits
+        >>> vectors = np.array([[1.0, 2.0], [2.0, 0.5], [-1.0, 1.0]], dtype=np.float32)
+        >>> index = HammingIndex(n_bits=2)
+        >>> index.add(pack_bits(vectors))
+        >>> distances, candidates = index.search(pack_bits(vectors[:1]), k=2)
+        >>> index.rerank(vectors[:1], candidates, vectors, k=1, metric="l2")
+        (array([[0.]], dtype=float32), array([[0]]))
+        """
+        state = self._state
+        queries = as_features("query_vectors", query_vectors)
+        database = to_numpy("vectors", vectors)
+        if database.dtype.kind not in "fiu":
+            raise TypeError(f"vectors must be floating point or integer, got {database.dtype}")
+        if database.shape != (len(state), queries.shape[1]):
+            raise ValueError(
+                f"vectors must have shape {(len(state), queries.shape[1])}, got {database.shape}"
+            )
+        candidates = to_numpy("candidate_ids", candidate_ids)
+        if candidates.dtype.kind not in "iu":
+            raise TypeError(f"candidate_ids must be integers, got {candidates.dtype}")
+        if candidates.ndim != 2 or len(candidates) != len(queries):
+            raise ValueError(f"candidate_ids must have shape ({len(queries)}, m), got {candidates.shape}")
+        k = as_count("k", k, maximum=_INT32_MAX)
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+        given = candidates != -1
+        rows = np.full(candidates.shape, -1, dtype=np.int64)
+        rows[given] = _known_rows("candidate_ids", state, _as_ids("candidate_ids", candidates[given]))
+        scores, ids = rerank_rows(queries, candidates.astype(np.int64), rows, database, k, metric)
+        return like(query_vectors, scores), like(query_vectors, ids)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the index to a file: the whole file or nothing, in the safetensors format.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written; what was at `path` is as before.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=8)
+        >>> index.add(np.array([[1], [2]], dtype=np.uint8))
+        >>> with TemporaryDirectory() as directory:
+        ...     index.save(Path(directory, "codes.index"))
+        ...     HammingIndex.open(Path(directory, "codes.index"), mmap=False)
+        <HammingIndex: 2 codes of 8 bits>
+        """
+        state = self._state
+        tensors: storage.Tensors = {"codes": state.codes.rows}
+        if state.ids is not None:
+            tensors["ids"] = state.ids.rows
+        built = state.tables.built
+        if built is not None and built.n <= len(state):
+            tensors |= {_TABLES_PREFIX + name: array for name, array in built.arrays.items()}
+        header = {"next_id": state.next_id, "ascending": state.ascending}
+        storage.write(path, _FORMAT, tensors, header, version=_VERSION, n_bits=self._n_bits)
+
+    @classmethod
+    def open(cls, path: str | PathLike[str], *, mmap: bool = True, verify: bool = False) -> HammingIndex:
+        """Open a file that `save` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+        mmap
+            Whether the codes stay in the mapped file, which must then not be written to, instead of memory.
+            Opening then takes no time whatever the size. `save` to the same path is safe.
+        verify
+            Whether to read everything once and check the checksums, the padding bits, and that the ids are
+            distinct and non-negative. Without it a damaged code or id gives wrong results but nothing worse.
+
+        Raises
+        ------
+        CorruptFileError
+            The file is of another kind or of a newer version, truncated or damaged.
+        OSError
+            The file cannot be opened.
+        """
+        tensors, header = storage.read(path, _FORMAT, version=_VERSION, verify=verify, mmap=mmap)
+        state = _checked_state(Path(path), tensors, header)
+        if verify:
+            _check_content(Path(path), state, header["n_bits"])
+        index = cls(header["n_bits"])
+        index._state = state
+        return index
+
+    def __reduce__(self) -> tuple[object, ...]:
+        with TemporaryDirectory() as directory:
+            path = Path(directory, "index")
+            self.save(path)
+            return _from_bytes, (path.read_bytes(),)
+
+    def to_faiss(self) -> Any:
+        """Copy into a `faiss.IndexBinaryFlat`, inside an `IndexBinaryIDMap` unless the ids are 0, 1, 2, ….
+
+        Raises
+        ------
+        MissingExtraError
+            faiss is not installed.
+        ValueError
+            `n_bits` is not a multiple of 8, which faiss demands.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=16)
+        >>> index.add(np.arange(6, dtype=np.uint8).reshape(3, 2), ids=[5, 3, 4])
+        >>> HammingIndex.from_faiss(index.to_faiss()).ids
+        array([5, 3, 4])
+        """
+        faiss = _faiss()
+        if self._n_bits % 8:
+            raise ValueError(f"n_bits must be a multiple of 8 for faiss, got {self._n_bits}")
+        state = self._state
+        flat = faiss.IndexBinaryFlat(self._n_bits)
+        if state.ids is None:
+            flat.add(state.codes.rows)
+            return flat
+        named = faiss.IndexBinaryIDMap(flat)
+        named.add_with_ids(state.codes.rows, state.ids.rows)
+        return named
+
+    @classmethod
+    def from_faiss(cls, index: Any) -> HammingIndex:
+        """Copy a faiss index: `IndexBinaryFlat`, or `IndexBinaryIDMap` around one.
+
+        Raises
+        ------
+        MissingExtraError
+            faiss is not installed.
+        TypeError
+            It is another kind of index.
+        ValueError
+            Its ids are negative or not distinct.
+        """
+        faiss = _faiss()
+        ids = None
+        flat = index
+        if isinstance(index, (faiss.IndexBinaryIDMap, faiss.IndexBinaryIDMap2)):
+            ids = faiss.vector_to_array(index.id_map)
+            flat = faiss.downcast_IndexBinary(index.index)
+        if not isinstance(flat, faiss.IndexBinaryFlat):
+            raise TypeError(
+                "index must be a faiss.IndexBinaryFlat, or an IndexBinaryIDMap around one, got"
+                f" {type(flat).__name__}"
+            )
+        copied = cls(flat.d)
+        copied.add(faiss.vector_to_array(flat.xb).reshape(flat.ntotal, flat.code_size), ids)
+        return copied
+
+    def _as_own_codes(self, name: str, codes: ArrayLike) -> npt.NDArray[np.uint8]:
+        array = as_codes(name, codes, code_bytes(self._n_bits))
+        check_padding(name, array, self._n_bits)
+        return array
+
+
+def _as_ids(name: str, value: ArrayLike) -> npt.NDArray[np.int64]:
+    """Check non-negative integers, shape ``(m,)``."""
+    array = np.asarray(value) if isinstance(value, (list, tuple, range)) else to_numpy(name, value)
+    if array.size == 0 and isinstance(value, (list, tuple)):
+        array = array.astype(np.int64)  # numpy makes an empty list one of floats
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have shape (m,), got {array.shape}")
+    if array.size and array.min() < 0:
+        raise ValueError(f"{name} must not be negative, got {array.min()}")
+    if array.size and array.max() >= _ID_LIMIT:
+        raise ValueError(f"{name} must be below 2**63, got {array.max()}")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _check_new(state: _State, ids: npt.NDArray[np.int64]) -> None:
+    """Check that ids are distinct, and none of them in the index."""
+    if not (ids[1:] > ids[:-1]).all():
+        ordered = np.sort(ids)
+        twice = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(twice):
+            raise ValueError(f"ids must be distinct, got {twice[0]} twice")
+    if ids.min() < state.next_id:
+        known = ids[state.rows_of(ids) >= 0]
+        if len(known):
+            raise ValueError(f"ids must be new, got {known[0]}, which is in the index")
+
+
+def _known_rows(name: str, state: _State, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    rows = state.rows_of(ids)
+    if (rows < 0).any():
+        raise ValueError(f"{name} must be in the index, got {ids[rows < 0][0]}, which is not")
+    return rows
+
+
+def _checked_state(path: Path, tensors: storage.Tensors, header: dict[str, Any]) -> _State:
+    """Check all that the header alone tells, and that no search can be led outside the arrays."""
+    if header["n_bits"] > 8 * core.MAX_CODE_BYTES:
+        raise CorruptFileError(f"{path}: n_bits: at most {8 * core.MAX_CODE_BYTES}, got {header['n_bits']}")
+    of_tables = {name for name in tensors if name.startswith(_TABLES_PREFIX)} if tables.TABLES else set()
+    if not {"codes"} <= tensors.keys() - of_tables <= {"codes", "ids"}:
+        raise CorruptFileError(f"{path}: tensors: wanted codes and perhaps ids, got {sorted(tensors)}")
+    codes, ids = tensors["codes"], tensors.get("ids")
+    if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != code_bytes(header["n_bits"]):
+        raise CorruptFileError(
+            f"{path}: tensor 'codes': wanted uint8 (n, {code_bytes(header['n_bits'])}), got {codes.dtype}"
+            f" {codes.shape}"
+        )
+    if ids is not None and (ids.dtype != np.int64 or ids.shape != codes.shape[:1]):
+        raise CorruptFileError(
+            f"{path}: tensor 'ids': wanted int64 {codes.shape[:1]}, got {ids.dtype} {ids.shape}"
+        )
+    next_id, ascending = header.get("next_id"), header.get("ascending")
+    if type(next_id) is not int or not len(codes) <= next_id <= _ID_LIMIT:
+        raise CorruptFileError(
+            f"{path}: next_id: wanted an integer of at least {len(codes)}, got {next_id!r}"
+        )
+    if type(ascending) is not bool or (ids is None and not ascending):
+        raise CorruptFileError(f"{path}: ascending: wanted true or false as the ids are, got {ascending!r}")
+    built = None
+    if tables.TABLES is not None and of_tables:
+        arrays = {name.removeprefix(_TABLES_PREFIX): tensors[name] for name in of_tables}
+        try:
+            built = tables.TABLES.from_arrays(arrays, header["n_bits"])
+        except ValueError as error:
+            raise CorruptFileError(f"{path}: tables: {error}") from error
+        if built.n > len(codes):
+            raise CorruptFileError(f"{path}: tables: of {built.n} codes, where there are {len(codes)}")
+    return _State(
+        _Growing(codes, len(codes)),
+        ids=None if ids is None or len(ids) == 0 else _Growing(ids, len(ids)),
+        ascending=ascending,
+        next_id=next_id,
+        lookup=IdLookup(),
+        tables=GrowingTables(built),
+    )
+
+
+def _check_content(path: Path, state: _State, n_bits: int) -> None:
+    """Check what a correct writer ensures, in one pass over everything."""
+    try:
+        check_padding("codes", state.codes.rows, n_bits)
+    except ValueError as error:
+        raise CorruptFileError(f"{path}: tensor 'codes': {error}") from error
+    if state.ids is None:
+        return
+    ids = state.ids.rows
+    ordered = ids if state.ascending else np.sort(ids)
+    if ordered[0] < 0 or ordered[-1] >= state.next_id or (ordered[1:] <= ordered[:-1]).any():
+        raise CorruptFileError(
+            f"{path}: tensor 'ids': they are not distinct, not non-negative or not as the header says"
+        )
+
+
+def _from_bytes(data: bytes) -> HammingIndex:
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "index")
+        path.write_bytes(data)
+        return HammingIndex.open(path, mmap=False, verify=True)
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtraError("faiss", "faiss", "exchanging indexes with faiss") from error
+    return faiss
