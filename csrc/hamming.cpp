@@ -1,184 +1,537 @@
+// The Hamming engine: chooses a method, cuts queries into tiles and rows into units, runs the kernels over
+// them and turns the hits into results.
+//
+// A *pass* compares one tile of queries with all rows (or a sample of them). Units of rows are shared out
+// among the workers; each worker collects the best k of the rows that it saw, and a last step merges the
+// workers' hits.
+
 #include "hamming.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
 #include <numeric>
-#include <utility>
-#include <vector>
+#include <stdexcept>
+#include <string>
 
+#include "hamming_cost.h"
+#include "hamming_hits.h"
 #include "hamming_kernels.h"
-#include "isa.h"
-#include "selector.h"
+#include "hamming_rows.h"
 #include "threads.h"
 
 namespace sdc {
 namespace {
 
-// Codes whose distances are computed before they are selected from: 16 KB of distances stay in the L1 cache.
-constexpr std::int64_t kBlock = 4096;
+using Method = HammingPlan::Method;
 
-const HammingKernels& kernels() {
-  switch (active_isa()) {
-#if defined(__x86_64__)
-    case Isa::avx2:
-    case Isa::avx512:
-      return kAvx2Hamming;
-    case Isa::avx512_vpopcnt:
-      return kAvx512VpopcntHamming;
-#endif
-    default:
-      return kPortableHamming;
+constexpr std::size_t kQueriesATile = 1024;
+constexpr std::int64_t kHitBudgetBytes = 64 << 20;
+
+void check(const HammingCodes& codes, std::int64_t n_queries) {
+  if (codes.n_bytes < 1 || codes.n_bytes > kMaxCodeBytes) {
+    throw std::invalid_argument("codes must have from 1 to 256 bytes, got " + std::to_string(codes.n_bytes));
   }
+  if (codes.n < 0 || codes.n >= (std::int64_t{1} << 48)) {
+    throw std::invalid_argument("the number of codes must be from 0 to 2^48 - 1, got " +
+                                std::to_string(codes.n));
+  }
+  if (n_queries < 0) throw std::invalid_argument("the number of queries must not be negative");
 }
 
-// Rows as ids: their order is the order of the scan, which the counting selector needs.
-class RowSelector {
- public:
-  RowSelector(std::int64_t k, int n_bytes, const std::int64_t*) : best_(k, 8 * n_bytes) {}
-  std::int32_t bound() const { return best_.bound(); }
-  void accept(std::int32_t distance, std::int64_t row) { best_.accept(distance, row); }
-  void merge(const Hit& hit) {
-    if (hit.distance < bound()) best_.accept(hit.distance, hit.id);
-  }
-  std::vector<Hit> finish() { return best_.finish(); }
+int width_class_of(std::int64_t n_bytes) {
+  int width_class = 0;
+  while (class_bytes(width_class) < n_bytes) ++width_class;
+  return width_class;
+}
 
- private:
-  CountingSelector best_;
+// One tile's queries, padded and, for the sliced methods, encoded.
+class QueryTile {
+ public:
+  QueryTile(const HammingKernels& level, Method method, int code_class, std::int64_t n_bytes,
+            const std::uint8_t* queries, const std::vector<std::int64_t>& chosen)
+      : kernels(level),
+        direct(level.direct[code_class]),
+        sliced(method == Method::direct        ? nullptr
+               : method == Method::sliced_by_3 ? &level.sliced_by_3[code_class]
+                                               : &level.sliced_by_7[code_class]),
+        width_class(code_class),
+        bytes(static_cast<std::size_t>(class_bytes(code_class))),
+        n(chosen.size()),
+        codes(n * bytes) {
+    for (std::size_t q = 0; q < n; ++q) {
+      pad_codes(queries + chosen[q] * n_bytes, 1, n_bytes, static_cast<std::int64_t>(bytes),
+                &codes[q * bytes]);
+    }
+    if (sliced == nullptr) return;
+    records.resize(n * sliced->record_length);
+    for (std::size_t q = 0; q < n; ++q) sliced->encode(code(q), &records[q * sliced->record_length]);
+  }
+
+  const std::uint8_t* code(std::size_t q) const { return &codes[q * bytes]; }
+
+  const HammingKernels& kernels;
+  const DirectKernel& direct;
+  const SlicedKernel* sliced;
+  int width_class;
+  std::size_t bytes;
+  std::size_t n;
+  std::vector<std::uint8_t> codes;
+  std::vector<std::uint16_t> records;  // without thresholds, which are each worker's own
 };
 
-class IdSelector {
+// What one worker needs to compare batches of rows with a tile of queries.
+class Scanner {
  public:
-  IdSelector(std::int64_t k, int, const std::int64_t* ids) : best_(k), ids_(ids) {}
-  std::int32_t bound() const { return best_.worst() == nullptr ? kNoDistance : best_.worst()->distance + 1; }
-  void accept(std::int32_t distance, std::int64_t row) { best_.accept({distance, ids_[row]}); }
-  void merge(const Hit& hit) { best_.accept(hit); }
-  std::vector<Hit> finish() { return best_.finish(); }
+  // Rows that `mask_of_hits` leaves out, if there is one, are dropped when found.
+  Scanner(const QueryTile& tile, const PackedMask* mask_of_hits, HitCollector& hits)
+      : tile_(tile), mask_of_hits_(mask_of_hits), hits_(hits), found_(kDirectRows) {
+    if (tile.sliced == nullptr) return;
+    const SlicedKernel& s = *tile.sliced;
+    const std::size_t block = static_cast<std::size_t>(tile.kernels.block_codes());
+    records_ = tile.records;
+    padded_block_ = AlignedBytes(block * tile.bytes);
+    planes_ = AlignedBytes(s.plane_bytes);
+    tables_ = AlignedBytes(s.table_bytes);
+    masks_ = AlignedBytes((tile.n + 1) * static_cast<std::size_t>(tile.kernels.lanes) * 8);
+    with_candidates_.resize(tile.n + 1);
+    is_sliced_.resize(tile.n);
+    block_hits_.resize(kVerifiedAtOnce * block);
+    for (std::size_t q = 0; q < tile.n; ++q) write_threshold(q);
+  }
+
+  void scan(const RowBatch& batch) {
+    if (tile_.sliced == nullptr) {
+      scan_direct(batch, all_queries());
+      return;
+    }
+    const std::size_t block = static_cast<std::size_t>(tile_.kernels.block_codes());
+    for (std::size_t i = 0; i < batch.n; i += block) scan_block(batch, i, std::min(block, batch.n - i));
+  }
+
+  // Thresholds that keep the best k of all rows, from the first rows of a batch that is yet to be scanned.
+  void lower_thresholds(const RowBatch& batch, std::int64_t k) {
+    const std::size_t n =
+        std::min<std::size_t>(batch.n, std::max<std::size_t>(256, 2 * static_cast<std::size_t>(k)));
+    if (static_cast<std::int64_t>(n) < k || mask_of_hits_ != nullptr) return;
+    std::vector<std::uint16_t> distances(n);
+    std::vector<std::uint32_t> histogram(8 * tile_.bytes + 1);
+    for (std::size_t q = 0; q < tile_.n; ++q) {
+      tile_.direct.distances(batch.codes, n, tile_.code(q), distances.data());
+      std::fill(histogram.begin(), histogram.end(), 0u);
+      for (const std::uint16_t d : distances) ++histogram[d];
+      int threshold = 0;
+      for (std::int64_t within = histogram[0]; within < k; within += histogram[++threshold]) {
+      }
+      hits_.lower_threshold(q, threshold);
+      if (tile_.sliced != nullptr) write_threshold(q);
+    }
+  }
 
  private:
-  BufferedSelector<Hit> best_;
-  const std::int64_t* ids_;
+  // Small enough that a tile of codes stays in the first-level cache while every query passes over it.
+  static constexpr std::size_t kDirectBytes = 16 << 10;
+  static constexpr std::size_t kDirectRows = 2048;
+  static constexpr std::size_t kVerifiedAtOnce = 32;
+
+  const std::vector<std::uint32_t>& all_queries() {
+    if (sliced_queries_.size() != tile_.n) {
+      sliced_queries_.resize(tile_.n);
+      std::iota(sliced_queries_.begin(), sliced_queries_.end(), 0u);
+    }
+    return sliced_queries_;
+  }
+
+  bool can_slice(std::size_t q) const {
+    return hits_.threshold(q) <= static_cast<int>(tile_.sliced->max_threshold);
+  }
+
+  void write_threshold(std::size_t q) {
+    const bool sliced = hits_.threshold(q) >= 0 && can_slice(q);
+    lists_outdated_ |= sliced != static_cast<bool>(is_sliced_[q]);
+    if (sliced) {
+      tile_.sliced->set_threshold(static_cast<unsigned>(hits_.threshold(q)),
+                                  &records_[q * tile_.sliced->record_length]);
+    }
+  }
+
+  // Queries whose threshold does not fit a record take the direct way, those that are served already none.
+  void list_queries() {
+    if (!lists_outdated_) return;
+    lists_outdated_ = false;
+    sliced_queries_.clear();
+    direct_queries_.clear();
+    for (std::size_t q = 0; q < tile_.n; ++q) {
+      is_sliced_[q] = hits_.threshold(q) >= 0 && can_slice(q);
+      if (hits_.threshold(q) < 0) continue;
+      (is_sliced_[q] ? sliced_queries_ : direct_queries_).push_back(static_cast<std::uint32_t>(q));
+    }
+  }
+
+  void take(std::size_t q, unsigned distance, std::int64_t row) {
+    if (mask_of_hits_ != nullptr && !mask_of_hits_->allows(row)) return;
+    if (hits_.add(q, distance, row) && tile_.sliced != nullptr) write_threshold(q);
+  }
+
+  void scan_direct(const RowBatch& batch, const std::vector<std::uint32_t>& queries) {
+    const std::size_t rows = std::min(kDirectRows, kDirectBytes / tile_.bytes);
+    for (std::size_t i = 0; i < batch.n; i += rows) {
+      const std::size_t n = std::min(rows, batch.n - i);
+      const std::uint8_t* codes = batch.codes + i * tile_.bytes;
+      for (const std::uint32_t q : queries) {
+        if (hits_.threshold(q) < 0) continue;
+        const std::size_t m = tile_.direct.within(
+            codes, n, tile_.code(q), static_cast<unsigned>(hits_.threshold(q)), i, found_.data());
+        for (std::size_t j = 0; j < m; ++j) {
+          take(q, hit_distance(found_[j]), batch.row(static_cast<std::size_t>(hit_key(found_[j]))));
+        }
+      }
+    }
+  }
+
+  void scan_block(const RowBatch& batch, std::size_t first, std::size_t n) {
+    const SlicedKernel& s = *tile_.sliced;
+    const std::uint8_t* codes = batch.codes + first * tile_.bytes;
+    const std::size_t block = static_cast<std::size_t>(tile_.kernels.block_codes());
+    if (n < block) {
+      std::copy_n(codes, n * tile_.bytes, padded_block_.get());
+      std::fill_n(padded_block_.get() + n * tile_.bytes, (block - n) * tile_.bytes, std::uint8_t{0});
+      codes = padded_block_.get();
+    }
+    list_queries();
+    if (!direct_queries_.empty()) {
+      const std::int64_t* rows = batch.rows == nullptr ? nullptr : batch.rows + first;
+      scan_direct({codes, n, batch.first + static_cast<std::int64_t>(first), rows}, direct_queries_);
+    }
+    if (sliced_queries_.empty()) return;
+    s.build(codes, planes_.get(), tables_.get());
+    const auto masks = reinterpret_cast<std::uint64_t*>(masks_.get());
+    const std::size_t n_found = s.scan(tables_.get(), records_.data(), sliced_queries_.data(),
+                                       sliced_queries_.size(), masks, with_candidates_.data());
+    for (std::size_t j = 0; j < n_found; j += kVerifiedAtOnce) {
+      const std::size_t n_hits = tile_.kernels.verify[tile_.width_class](
+          codes, n, tile_.codes.data(), masks + j * static_cast<std::size_t>(tile_.kernels.lanes),
+          &with_candidates_[j], std::min(kVerifiedAtOnce, n_found - j), block_hits_.data());
+      for (std::size_t h = 0; h < n_hits; ++h) {
+        const Hit& hit = block_hits_[h];
+        take(hit.query, hit.distance, batch.row(first + hit.row));
+      }
+    }
+  }
+
+  const QueryTile& tile_;
+  const PackedMask* mask_of_hits_;
+  HitCollector& hits_;
+  std::vector<std::uint16_t> records_;
+  std::vector<std::uint32_t> sliced_queries_, direct_queries_;
+  std::vector<char> is_sliced_;
+  bool lists_outdated_ = true;
+  AlignedBytes padded_block_, planes_, tables_, masks_;
+  std::vector<std::uint32_t> with_candidates_;
+  std::vector<Hit> block_hits_;
+  std::vector<std::uint64_t> found_;
 };
 
-// Calls visit(distance, row) for the rows that the mask lets through.
-template <class Visit>
-void scan(const HammingKernels& kernel, const std::uint8_t* codes, std::int64_t begin, std::int64_t end,
-          const std::uint8_t* query, int n_bytes, Mask mask, const Visit& visit) {
-  std::vector<std::int32_t> distances(static_cast<std::size_t>(std::min(kBlock, end - begin)));
-  for (std::int64_t row = begin; row < end; row += kBlock) {
-    const std::int64_t count = std::min(kBlock, end - row);
-    kernel.distances(query, codes + row * n_bytes, count, n_bytes, distances.data());
-    for (std::int64_t i = 0; i < count; ++i)
-      if (mask[row + i]) visit(distances[static_cast<std::size_t>(i)], row + i);
+// Everything about a search that does not depend on the tile.
+struct Search {
+  const HammingCodes& codes;
+  const std::uint8_t* queries;
+  std::unique_ptr<PackedMask> mask;          // also where no mask is given, for the number of rows
+  const PackedMask* mask_of_rows = nullptr;  // rows left out by it are not even read
+  const PackedMask* mask_of_hits = nullptr;  // hits left out by it are dropped
+  std::int64_t n_allowed;
+  HitOrder order;
+  Method method;
+  const HammingKernels& kernels;
+  int width_class;
+  int threads;
+  std::int64_t unit_rows;
+
+  int bits() const { return 8 * class_bytes(width_class); }
+  std::int64_t n_units() const { return (codes.n + unit_rows - 1) / unit_rows; }
+};
+
+Search make_search(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
+                   const HammingMask& mask, const HammingIds& ids, int threads) {
+  const Isa isa = active_isa();
+  const int width_class = width_class_of(codes.n_bytes);
+  auto packed = std::make_unique<PackedMask>(mask, codes.n, hamming_kernels(isa));
+  const std::int64_t n_allowed = packed->n_allowed;
+  double costs[3];
+  expected_costs(std::max<std::int64_t>(n_allowed, 1), width_class, std::max<std::int64_t>(n_queries, 1), isa,
+                 costs);
+  Search search{.codes = codes,
+                .queries = queries,
+                .mask = std::move(packed),
+                .n_allowed = n_allowed,
+                .order = HitOrder(ids),
+                .method = cheapest_method(costs),
+                .kernels = hamming_kernels(isa),
+                .width_class = width_class,
+                .threads = threads > 0 ? threads : num_threads(),
+                .unit_rows = 0};
+  // Copying most of the rows costs more than asking the mask about the few that are found.
+  if (mask.data != nullptr) {
+    const bool most = search.method == Method::direct && n_allowed > codes.n / 2;
+    (most ? search.mask_of_hits : search.mask_of_rows) = search.mask.get();
   }
+  // A unit yields about a batch of rows, and keeps a sample's units apart; one query alone wants longer ones.
+  const std::int64_t batches = search.method == Method::direct ? 4 : 1;
+  const double kept =
+      search.mask_of_rows == nullptr
+          ? 1.0
+          : static_cast<double>(std::max<std::int64_t>(n_allowed, 1)) / static_cast<double>(codes.n);
+  search.unit_rows =
+      static_cast<std::int64_t>(
+          std::ceil(std::min(static_cast<double>(RowReader::kBatchRows * batches) / kept, 1e15) / 64.0)) *
+      64;
+  return search;
 }
 
-// With fewer queries than threads, each query's database is cut into shards of consecutive rows.
-std::int64_t shard_count(std::int64_t n, std::int64_t n_queries, int threads) {
-  const std::int64_t blocks = std::max<std::int64_t>(1, (n + kBlock - 1) / kBlock);
-  return n_queries >= threads ? 1 : std::min<std::int64_t>(threads, blocks);
-}
-
-void write_row(const std::vector<Hit>& hits, std::int64_t k, std::int32_t* distances, std::int64_t* ids) {
-  const auto found = static_cast<std::int64_t>(hits.size());
-  for (std::int64_t i = 0; i < found; ++i) {
-    distances[i] = hits[static_cast<std::size_t>(i)].distance;
-    ids[i] = hits[static_cast<std::size_t>(i)].id;
-  }
-  std::fill(distances + found, distances + k, kNoDistance);
-  std::fill(ids + found, ids + k, kNoId);
-}
-
-template <class Selector>
-void topk(const std::uint8_t* codes, std::int64_t n, const std::uint8_t* queries, std::int64_t n_queries,
-          int n_bytes, std::int64_t k, Mask mask, const std::int64_t* ids, int threads,
-          std::int32_t* distances, std::int64_t* out_ids) {
-  const HammingKernels& kernel = kernels();
-  const std::int64_t wanted = std::max<std::int64_t>(1, std::min(k, n));
-  const std::int64_t shards = shard_count(n, n_queries, threads);
-  std::vector<std::vector<Hit>> found(static_cast<std::size_t>(n_queries * shards));
-  parallel_for(n_queries * shards, threads, [&](std::int64_t task, int) {
-    const std::int64_t query = task / shards, shard = task % shards;
-    Selector best(wanted, n_bytes, ids);
-    scan(kernel, codes, n * shard / shards, n * (shard + 1) / shards, queries + query * n_bytes, n_bytes,
-         mask, [&](std::int32_t distance, std::int64_t row) {
-           if (distance < best.bound()) best.accept(distance, row);
-         });
-    found[static_cast<std::size_t>(task)] = best.finish();
-    if (shards == 1) {
-      write_row(found[static_cast<std::size_t>(task)], k, distances + query * k, out_ids + query * k);
-      found[static_cast<std::size_t>(task)] = {};
+std::vector<std::unique_ptr<HitCollector>> run_pass(const Search& search, const QueryTile& tile,
+                                                    std::int64_t k, std::int64_t stride,
+                                                    const std::vector<int>& thresholds) {
+  const std::int64_t n_units = search.n_units() / stride + (search.n_units() % stride != 0);
+  const int workers = static_cast<int>(std::clamp<std::int64_t>(n_units, 1, search.threads));
+  std::vector<std::unique_ptr<HitCollector>> collectors(static_cast<std::size_t>(workers));
+  struct Worker {
+    Scanner scanner;
+    RowReader reader;
+  };
+  std::vector<std::unique_ptr<Worker>> scanners(static_cast<std::size_t>(workers));
+  parallel_for(n_units, workers, [&](std::int64_t task, int w) {
+    const std::size_t slot = static_cast<std::size_t>(w);
+    const bool fresh = scanners[slot] == nullptr;
+    if (fresh) {
+      collectors[slot] = std::make_unique<HitCollector>(search.order, tile.n, search.bits(), k,
+                                                        search.n_allowed, thresholds);
+      scanners[slot].reset(new Worker{
+          Scanner(tile, search.mask_of_hits, *collectors[slot]),
+          RowReader(search.codes, static_cast<int>(tile.bytes), search.mask_of_rows, search.kernels)});
+    }
+    Worker& worker = *scanners[slot];
+    const std::int64_t first = task * stride * search.unit_rows;
+    worker.reader.start(first, std::min(first + search.unit_rows, search.codes.n));
+    bool untouched = fresh && k != HitCollector::kUnlimited;
+    for (RowBatch batch; worker.reader.next(batch); untouched = false) {
+      if (untouched) worker.scanner.lower_thresholds(batch, k);
+      worker.scanner.scan(batch);
     }
   });
-  if (shards == 1) return;
-  for (std::int64_t query = 0; query < n_queries; ++query) {
-    std::vector<Hit> all;
-    for (std::int64_t shard = 0; shard < shards; ++shard) {
-      const auto& part = found[static_cast<std::size_t>(query * shards + shard)];
-      all.insert(all.end(), part.begin(), part.end());
-    }
-    std::sort(all.begin(), all.end(), [](const Hit& a, const Hit& b) { return a.id < b.id; });
-    Selector merged(wanted, n_bytes, ids);
-    for (const Hit& hit : all) merged.merge(hit);
-    write_row(merged.finish(), k, distances + query * k, out_ids + query * k);
+  std::erase(collectors, nullptr);
+  return collectors;
+}
+
+// A query's hits from all workers, ordered, at most k of them, and their ids.
+std::vector<PackedHit> merge(std::vector<std::unique_ptr<HitCollector>>& collectors, const HitOrder& order,
+                             std::size_t query, std::int64_t k, std::vector<std::int64_t>* ids) {
+  if (ids != nullptr) ids->clear();
+  if (collectors.empty()) return {};
+  std::vector<PackedHit> hits = std::move(collectors[0]->hits(query));
+  for (std::size_t w = 1; w < collectors.size(); ++w) {
+    std::vector<PackedHit>& more = collectors[w]->hits(query);
+    hits.insert(hits.end(), more.begin(), more.end());
+    std::vector<PackedHit>().swap(more);
   }
+  order.keep_best(hits, k, collectors.size() == 1 && collectors[0]->rows_ascending(query), ids);
+  return hits;
+}
+
+// Thresholds that very likely hold k rows each, from a pass over one unit in kSampleStride.
+std::vector<int> sample_thresholds(const Search& search, const QueryTile& tile, std::int64_t k) {
+  const std::int64_t wanted = sample_k(k);
+  std::vector<int> thresholds(tile.n, search.bits());
+  auto collectors = run_pass(search, tile, wanted, kSampleStride, thresholds);
+  parallel_for(static_cast<std::int64_t>(tile.n), search.threads, [&](std::int64_t q, int) {
+    const std::size_t query = static_cast<std::size_t>(q);
+    const std::vector<PackedHit> hits = merge(collectors, search.order, query, wanted, nullptr);
+    if (static_cast<std::int64_t>(hits.size()) == wanted)
+      thresholds[query] = static_cast<int>(hit_distance(hits.back()));
+  });
+  return thresholds;
+}
+
+struct TopkOut {
+  std::int32_t* distances;
+  std::int64_t* ids;
+};
+
+void write_topk(const std::vector<PackedHit>& hits, const std::vector<std::int64_t>& hit_ids,
+                std::int64_t query, std::int64_t k, const TopkOut& out) {
+  std::int32_t* distances = out.distances + query * k;
+  std::int64_t* ids = out.ids + query * k;
+  for (const PackedHit hit : hits) *distances++ = static_cast<std::int32_t>(hit_distance(hit));
+  ids = std::copy(hit_ids.begin(), hit_ids.end(), ids);
+  const std::int64_t missing = k - static_cast<std::int64_t>(hits.size());
+  std::fill_n(distances, missing, kNoDistance);
+  std::fill_n(ids, missing, kNoId);
+}
+
+void topk_tile(const Search& search, const std::vector<std::int64_t>& chosen, std::int64_t k, bool sampled,
+               const TopkOut& out) {
+  const QueryTile tile(search.kernels, search.method, search.width_class, search.codes.n_bytes,
+                       search.queries, chosen);
+  std::vector<int> thresholds(tile.n, search.bits());
+  if (sampled) thresholds = sample_thresholds(search, tile, k);
+  auto collectors = run_pass(search, tile, k, 1, thresholds);
+  const std::int64_t complete = std::min(k, search.n_allowed);
+  std::vector<char> short_of_k(tile.n);
+  parallel_for(static_cast<std::int64_t>(tile.n), search.threads, [&](std::int64_t q, int) {
+    const std::size_t query = static_cast<std::size_t>(q);
+    std::vector<std::int64_t> ids;
+    const std::vector<PackedHit> hits = merge(collectors, search.order, query, k, &ids);
+    short_of_k[query] = static_cast<std::int64_t>(hits.size()) < complete;
+    write_topk(hits, ids, chosen[query], k, out);
+  });
+  std::vector<std::int64_t> again;
+  for (std::size_t q = 0; q < tile.n; ++q) {
+    if (short_of_k[q]) again.push_back(chosen[q]);
+  }
+  if (!again.empty()) topk_tile(search, again, k, false, out);
+}
+
+// Calls fn(queries of a tile) for all tiles. Where there are too few rows to share out, tiles run side by
+// side instead.
+template <class Function>
+void for_each_tile(const Search& search, std::int64_t n_queries, std::int64_t tile_size, bool keep_order,
+                   const Function& fn) {
+  const bool side_by_side = !keep_order && search.n_units() < search.threads && n_queries > 1;
+  if (side_by_side) tile_size = std::min(tile_size, (n_queries + search.threads - 1) / search.threads);
+  const std::int64_t n_tiles = (n_queries + tile_size - 1) / tile_size;
+  const auto run = [&](std::int64_t tile, int) {
+    const std::int64_t first = tile * tile_size;
+    std::vector<std::int64_t> chosen(static_cast<std::size_t>(std::min(tile_size, n_queries - first)));
+    std::iota(chosen.begin(), chosen.end(), first);
+    fn(chosen);
+  };
+  parallel_for(n_tiles, side_by_side ? search.threads : 1, run);
+}
+
+std::int64_t tile_size_for(std::int64_t hits_a_query) {
+  return std::clamp<std::int64_t>(kHitBudgetBytes / (16 * std::max<std::int64_t>(hits_a_query, 1)), 1,
+                                  kQueriesATile);
 }
 
 }  // namespace
 
-void hamming_distance(const std::uint8_t* codes, std::int64_t n, const std::uint8_t* queries,
-                      std::int64_t n_queries, int n_bytes, int threads, std::int32_t* distances) {
-  const HammingKernels& kernel = kernels();
-  constexpr std::int64_t kStripe = 16 * kBlock;
-  const std::int64_t stripes = (n + kStripe - 1) / kStripe;
-  parallel_for(n_queries * stripes, threads, [&](std::int64_t task, int) {
-    const std::int64_t query = task / stripes, begin = task % stripes * kStripe;
-    kernel.distances(queries + query * n_bytes, codes + begin * n_bytes, std::min(kStripe, n - begin),
-                     n_bytes, distances + query * n + begin);
+const HammingKernels& hamming_kernels(Isa isa) {
+  switch (isa) {
+    case Isa::portable:
+      return hamming_portable;
+#if !defined(SDC_SEARCH_PORTABLE_ONLY)
+#if defined(__x86_64__)
+    case Isa::avx2:
+      return hamming_avx2;
+    case Isa::avx512:
+      return hamming_avx512;
+    case Isa::avx512_vpopcnt:
+      return hamming_avx512_vpopcnt;
+
+#elif defined(__aarch64__)
+    case Isa::neon:
+      return hamming_neon;
+#endif
+#endif
+    default:
+      break;
+  }
+  throw std::invalid_argument(std::string("this build has no kernels for '") + isa_name(isa) + "'");
+}
+
+void hamming_topk(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
+                  std::int64_t k, const HammingMask& mask, const HammingIds& ids, int threads,
+                  std::int32_t* distances, std::int64_t* ids_out) {
+  check(codes, n_queries);
+  if (k < 0 || k > 2147483647) {
+    throw std::invalid_argument("k must be from 0 to 2147483647, got " + std::to_string(k));
+  }
+  if (k == 0 || n_queries == 0) return;
+  const Search search = make_search(codes, queries, n_queries, mask, ids, threads);
+  const TopkOut out{distances, ids_out};
+  if (search.n_allowed == 0) {
+    for (std::int64_t q = 0; q < n_queries; ++q) write_topk({}, {}, q, k, out);
+    return;
+  }
+  const bool sampled = sampling_pays(search.n_allowed, k);
+  for_each_tile(search, n_queries, tile_size_for(std::min(k, search.n_allowed)), false,
+                [&](const std::vector<std::int64_t>& chosen) { topk_tile(search, chosen, k, sampled, out); });
+}
+
+HammingRange hamming_range(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
+                           std::int64_t radius, const HammingMask& mask, const HammingIds& ids, int threads) {
+  check(codes, n_queries);
+  HammingRange range;
+  range.lims.assign(static_cast<std::size_t>(n_queries) + 1, 0);
+  if (radius < 0 || n_queries == 0) return range;
+  const Search search = make_search(codes, queries, n_queries, mask, ids, threads);
+  if (search.n_allowed == 0) return range;
+  const int threshold = static_cast<int>(std::min<std::int64_t>(radius, search.bits()));
+  const auto search_tile = [&](const std::vector<std::int64_t>& chosen) {
+    const QueryTile tile(search.kernels, search.method, search.width_class, codes.n_bytes, queries, chosen);
+    auto collectors =
+        run_pass(search, tile, HitCollector::kUnlimited, 1, std::vector<int>(tile.n, threshold));
+    std::vector<std::vector<PackedHit>> hits(tile.n);
+    std::vector<std::vector<std::int64_t>> ids_of(tile.n);
+    parallel_for(static_cast<std::int64_t>(tile.n), search.threads, [&](std::int64_t q, int) {
+      const std::size_t query = static_cast<std::size_t>(q);
+      hits[query] = merge(collectors, search.order, query, HitCollector::kUnlimited, &ids_of[query]);
+    });
+    for (std::size_t q = 0; q < tile.n; ++q) {
+      for (const PackedHit hit : hits[q])
+        range.distances.push_back(static_cast<std::int32_t>(hit_distance(hit)));
+      range.ids.insert(range.ids.end(), ids_of[q].begin(), ids_of[q].end());
+      range.lims[static_cast<std::size_t>(chosen[q]) + 1] = static_cast<std::int64_t>(range.ids.size());
+      std::vector<PackedHit>().swap(hits[q]);
+      std::vector<std::int64_t>().swap(ids_of[q]);
+    }
+  };
+  for_each_tile(search, n_queries, kQueriesATile, true, search_tile);
+  return range;
+}
+
+void hamming_distance(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
+                      int threads, std::int32_t* distances) {
+  check(codes, n_queries);
+  if (codes.n == 0 || n_queries == 0) return;
+  const Search search = make_search(codes, queries, n_queries, {}, {}, threads);
+  std::vector<std::int64_t> all(static_cast<std::size_t>(n_queries));
+  std::iota(all.begin(), all.end(), 0);
+  const QueryTile tile(search.kernels, Method::direct, search.width_class, codes.n_bytes, queries, all);
+  constexpr std::int64_t unit = 1024;
+  parallel_for((codes.n + unit - 1) / unit, search.threads, [&](std::int64_t task, int) {
+    RowReader reader(codes, static_cast<int>(tile.bytes), nullptr, search.kernels);
+    reader.start(task * unit, std::min((task + 1) * unit, codes.n));
+    std::uint16_t row[unit];
+    for (RowBatch batch; reader.next(batch);) {
+      for (std::size_t q = 0; q < tile.n; ++q) {
+        tile.direct.distances(batch.codes, batch.n, tile.code(q), row);
+        std::copy_n(row, batch.n, distances + static_cast<std::int64_t>(q) * codes.n + batch.first);
+      }
+    }
   });
 }
 
-void hamming_topk(const std::uint8_t* codes, std::int64_t n, const std::uint8_t* queries,
-                  std::int64_t n_queries, int n_bytes, std::int64_t k, Mask mask, const std::int64_t* ids,
-                  int threads, std::int32_t* distances, std::int64_t* out_ids) {
-  (ids == nullptr ? topk<RowSelector> : topk<IdSelector>)(codes, n, queries, n_queries, n_bytes, k, mask, ids,
-                                                          threads, distances, out_ids);
+HammingPlan hamming_plan(std::int64_t n, std::int64_t n_bytes, std::int64_t n_queries, std::int64_t k,
+                         Isa isa) {
+  HammingPlan plan{};
+  expected_costs(std::max<std::int64_t>(n, 1), width_class_of(n_bytes), std::max<std::int64_t>(n_queries, 1),
+                 isa, plan.ns_per_pair);
+  plan.method = cheapest_method(plan.ns_per_pair);
+  plan.sampled = sampling_pays(n, k);
+  return plan;
 }
 
-RangeHits hamming_range(const std::uint8_t* codes, std::int64_t n, const std::uint8_t* queries,
-                        std::int64_t n_queries, int n_bytes, std::int32_t radius, Mask mask,
-                        const std::int64_t* ids, int threads) {
-  const HammingKernels& kernel = kernels();
-  const std::int64_t shards = shard_count(n, n_queries, threads);
-  std::vector<std::vector<Hit>> found(static_cast<std::size_t>(n_queries * shards));
-  parallel_for(n_queries * shards, threads, [&](std::int64_t task, int) {
-    const std::int64_t query = task / shards, shard = task % shards;
-    std::vector<Hit>& hits = found[static_cast<std::size_t>(task)];
-    scan(kernel, codes, n * shard / shards, n * (shard + 1) / shards, queries + query * n_bytes, n_bytes,
-         mask, [&](std::int32_t distance, std::int64_t row) {
-           if (distance <= radius) hits.push_back({distance, ids == nullptr ? row : ids[row]});
-         });
-  });
-  RangeHits result;
-  result.lims.resize(static_cast<std::size_t>(n_queries) + 1);
-  for (std::size_t task = 0; task < found.size(); ++task)
-    result.lims[task / static_cast<std::size_t>(shards) + 1] += static_cast<std::int64_t>(found[task].size());
-  std::partial_sum(result.lims.begin(), result.lims.end(), result.lims.begin());
-  result.distances.resize(static_cast<std::size_t>(result.lims.back()));
-  result.ids.resize(static_cast<std::size_t>(result.lims.back()));
-  parallel_for(n_queries, threads, [&](std::int64_t query, int) {
-    std::vector<Hit> hits = std::move(found[static_cast<std::size_t>(query * shards)]);
-    for (std::int64_t shard = 1; shard < shards; ++shard) {
-      auto& part = found[static_cast<std::size_t>(query * shards + shard)];
-      hits.insert(hits.end(), part.begin(), part.end());
-      part = {};
-    }
-    std::sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.before(b); });
-    auto place = static_cast<std::size_t>(result.lims[static_cast<std::size_t>(query)]);
-    for (const Hit& hit : hits) {
-      result.distances[place] = hit.distance;
-      result.ids[place++] = hit.id;
-    }
-  });
-  return result;
+std::string HammingPlan::reason() const {
+  static const char* const names[] = {"direct", "sliced_by_3", "sliced_by_7"};
+  std::string text;
+  for (int m = 0; m < 3; ++m) {
+    if (!std::isfinite(ns_per_pair[m])) continue;
+    char entry[64];
+    std::snprintf(entry, sizeof entry, "%s%s %.4f", text.empty() ? "" : ", ", names[m], ns_per_pair[m]);
+    text += entry;
+  }
+  return std::string(names[static_cast<int>(method)]) + " is the cheapest; expected ns per pair: " + text;
 }
 
 }  // namespace sdc

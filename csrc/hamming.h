@@ -1,53 +1,89 @@
-// Exact Hamming search over packed binary codes.
+// Exact search of packed binary codes by Hamming distance.
 //
-// Layout: `codes` is n rows of `n_bytes` consecutive bytes, `queries` is n_queries such rows; no alignment is
-// required and nothing beyond the last byte is read. 1 <= n_bytes <= 256, so a distance is at most 2,048 and
-// fits an int32. All pointers belong to the caller; no function keeps one.
+// Codes are n rows of n_bytes bytes each, row-major without gaps, no alignment required; n_bytes is from 1 to
+// 256 and n below 2^48. Which bit of a byte is which does not matter here, as long as codes and queries
+// agree; padding bits count like others. Nothing is kept of what the caller passes, and nothing is written
+// but the results. Every function may be called from several threads at once.
 //
-// Every level of every function gives the same bytes for the same input, whatever the number of threads.
+// Results are ordered by (distance, id) and ties, also at the cut, go to the smaller id. They are the same
+// bytes for every instruction set, number of threads and way of searching.
+//
+// `threads` is the largest number of threads to use; 0 means num_threads(). Working memory beyond codes and
+// results stays under 200 MB up to some 2,000 queries at once times k = 1,000; it grows by 16 bytes for each
+// further k of one query.
+//
+// Throws std::invalid_argument when a number is outside the limits given here, std::bad_alloc when memory
+// runs out.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
+
+#include "isa.h"
 
 namespace sdc {
 
 inline constexpr int kMaxCodeBytes = 256;
-inline constexpr std::int32_t kNoDistance = 2147483647;  // fills the places that no item takes
-inline constexpr std::int64_t kNoId = -1;
 
-// Writes to `distances` (n_queries, n) the Hamming distance of every query to every code.
-void hamming_distance(const std::uint8_t* codes, std::int64_t n, const std::uint8_t* queries,
-                      std::int64_t n_queries, int n_bytes, int threads, std::int32_t* distances);
-
-// Which rows may be returned: all of them without `data`; else one byte a row, or where it is packed one bit
-// a row as numpy.packbits packs them.
-struct Mask {
-  const std::uint8_t* data = nullptr;
-  bool packed = false;
-
-  bool operator[](std::int64_t row) const {
-    if (data == nullptr) return true;
-    return packed ? (data[row >> 3] >> (7 - (row & 7)) & 1) != 0 : data[row] != 0;
-  }
+struct HammingCodes {
+  const std::uint8_t* data;
+  std::int64_t n;
+  std::int64_t n_bytes;
 };
 
-// Writes to `distances` and `out_ids` (n_queries, k) each query's k nearest codes, ordered by (distance, id),
-// also at the cut. `ids` are n distinct non-negative numbers in any order; without them a row is its own id.
-// k >= 1. Where fewer than k rows may be returned, the rest is (kNoDistance, kNoId).
-void hamming_topk(const std::uint8_t* codes, std::int64_t n, const std::uint8_t* queries,
-                  std::int64_t n_queries, int n_bytes, std::int64_t k, Mask mask, const std::int64_t* ids,
-                  int threads, std::int32_t* distances, std::int64_t* out_ids);
+// Which rows may be returned; without data, all.
+struct HammingMask {
+  const std::uint8_t* data = nullptr;
+  bool packed =
+      false;  // true: bit 7 - r % 8 of byte r / 8 (numpy.packbits), false: byte r, which must be 0 or 1
+};
 
-struct RangeHits {
-  std::vector<std::int64_t> lims;  // query i has the hits from lims[i] to lims[i + 1]
+// The ids that rows are reported by: non-negative and without duplicates, which is not checked. Without
+// `ids`, the row numbers.
+struct HammingIds {
+  const std::int64_t* ids = nullptr;
+  bool ascending = false;  // the ids grow with the row, which saves sorting
+  // The largest id, or anything above it. Ids below 2^48 are read along with their rows, larger ones at
+  // random at the end.
+  std::int64_t largest = INT64_MAX;
+};
+
+inline constexpr std::int32_t kNoDistance = 2147483647;
+inline constexpr std::int64_t kNoId = -1;
+
+// The k nearest rows of each query: distances and ids are (n_queries, k), row-major. Where fewer than k rows
+// qualify, the rest is kNoDistance and kNoId. 0 <= k < 2^31.
+void hamming_topk(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
+                  std::int64_t k, const HammingMask& mask, const HammingIds& ids, int threads,
+                  std::int32_t* distances, std::int64_t* ids_out);
+
+// Query q's hits are the entries [lims[q], lims[q + 1]) of distances and ids.
+struct HammingRange {
+  std::vector<std::int64_t> lims;
   std::vector<std::int32_t> distances;
   std::vector<std::int64_t> ids;
 };
 
-// Finds each query's codes at distance <= radius, ordered by (distance, id). Masks and ids as above.
-RangeHits hamming_range(const std::uint8_t* codes, std::int64_t n, const std::uint8_t* queries,
-                        std::int64_t n_queries, int n_bytes, std::int32_t radius, Mask mask,
-                        const std::int64_t* ids, int threads);
+// All rows at a distance of at most `radius`. A negative radius has no hits.
+HammingRange hamming_range(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
+                           std::int64_t radius, const HammingMask& mask, const HammingIds& ids, int threads);
+
+// All distances: (n_queries, n), row-major.
+void hamming_distance(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
+                      int threads, std::int32_t* distances);
+
+// How hamming_topk would search. `n` is the number of rows that the mask lets through.
+struct HammingPlan {
+  enum class Method { direct, sliced_by_3, sliced_by_7 };
+  Method method;
+  double ns_per_pair[3];  // what the cost model expects of each method, direct first; for choosing, not for
+                          // promising
+  bool sampled;           // thresholds are first estimated on a sixteenth of the rows
+  std::string reason() const;
+};
+
+HammingPlan hamming_plan(std::int64_t n, std::int64_t n_bytes, std::int64_t n_queries, std::int64_t k,
+                         Isa isa);
 
 }  // namespace sdc

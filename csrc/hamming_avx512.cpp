@@ -1,54 +1,57 @@
-#if defined(__x86_64__)
-
-#include <immintrin.h>
+// Hamming kernels for AVX-512: the levels avx512 (F, BW, VL) and avx512_vpopcnt (VPOPCNTDQ besides), which
+// differ only in how the bits of a vector are counted.
+#if defined(__x86_64__) && !defined(SDC_SEARCH_PORTABLE_ONLY)
 
 #include <cstring>
 
 #include "hamming_kernels.h"
+#include "simd_x86.h"
 
-#define SDC_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vpopcntdq,popcnt")))
+// gcc 12 warns about variables inside its own intrinsics (gcc.gnu.org/PR105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 namespace sdc {
 namespace {
 
-// Eight codes of 8 bytes fill one register and need no sum across lanes.
-SDC_AVX512 void distances_8(const std::uint8_t* query, const std::uint8_t* codes, std::int64_t n,
-                            std::int32_t* out) {
-  long long word;
-  std::memcpy(&word, query, 8);
-  const __m512i q = _mm512_set1_epi64(word);
-  for (std::int64_t i = 0; i < n; i += 8) {
-    const __mmask8 live = n - i >= 8 ? 0xff : static_cast<__mmask8>((1u << (n - i)) - 1);
-    const __m512i x = _mm512_xor_si512(q, _mm512_maskz_loadu_epi64(live, codes + 8 * i));
-    _mm256_mask_storeu_epi32(out + i, live, _mm512_cvtepi64_epi32(_mm512_popcnt_epi64(x)));
-  }
+namespace avx512 {
+
+SDC_TARGET_AVX512 inline __attribute__((always_inline)) __m512i count_by_nibbles(__m512i v) {
+  const __m512i counts =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i low = _mm512_shuffle_epi8(counts, _mm512_and_si512(v, nibble));
+  const __m512i high = _mm512_shuffle_epi8(counts, _mm512_and_si512(_mm512_srli_epi64(v, 4), nibble));
+  return _mm512_sad_epu8(_mm512_add_epi8(low, high), _mm512_setzero_si512());
 }
 
-SDC_AVX512 void distances(const std::uint8_t* query, const std::uint8_t* codes, std::int64_t n, int n_bytes,
-                          std::int32_t* out) {
-  if (n_bytes == 8) return distances_8(query, codes, n, out);
-  const int tail = n_bytes % 64;
-  const __mmask64 tail_bytes = (1ull << tail) - 1;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::uint8_t* code = codes + i * n_bytes;
-    __m512i sum = _mm512_setzero_si512();
-    int j = 0;
-    for (; j + 64 <= n_bytes; j += 64) {
-      const __m512i x = _mm512_xor_si512(_mm512_loadu_si512(query + j), _mm512_loadu_si512(code + j));
-      sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(x));
-    }
-    if (tail) {
-      const __m512i x = _mm512_xor_si512(_mm512_maskz_loadu_epi8(tail_bytes, query + j),
-                                         _mm512_maskz_loadu_epi8(tail_bytes, code + j));
-      sum = _mm512_add_epi64(sum, _mm512_popcnt_epi64(x));
-    }
-    out[i] = static_cast<std::int32_t>(_mm512_reduce_add_epi64(sum));
-  }
-}
+#define SDC_TARGET SDC_TARGET_AVX512
+#define SDC_COUNT_LANES(v) count_by_nibbles(v)
+#include "hamming_avx512.inl"
+#undef SDC_TARGET
+#undef SDC_INLINE
+#undef SDC_COUNT_LANES
+
+}  // namespace avx512
+
+namespace avx512_vpopcnt {
+
+#define SDC_TARGET SDC_TARGET_AVX512_VPOPCNT
+#define SDC_COUNT_LANES(v) _mm512_popcnt_epi64(v)
+#include "hamming_avx512.inl"
+#undef SDC_TARGET
+#undef SDC_INLINE
+#undef SDC_COUNT_LANES
+
+}  // namespace avx512_vpopcnt
 
 }  // namespace
 
-const HammingKernels kAvx512VpopcntHamming = {distances};
+constinit const HammingKernels hamming_avx512 = avx512::kernels_of(Isa::avx512, avx512::direct512);
+constinit const HammingKernels hamming_avx512_vpopcnt =
+    avx512_vpopcnt::kernels_of(Isa::avx512_vpopcnt, avx512_vpopcnt::direct512);
 
 }  // namespace sdc
 

@@ -27,6 +27,7 @@ void register_runtime(py::module_& m) {
         throw std::invalid_argument("this machine has no level " + name);
       },
       py::arg("name"), "Switch the level under all callers; the tests use it.");
+  m.attr("MAX_THREADS") = kMaxThreads;
   m.def("num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
 }

@@ -67,9 +67,13 @@ def set_num_threads(n: int) -> None:
     >>> sdc_search.info()["threads"]
     2
     """
-    core.set_num_threads(as_count("n", n, maximum=4096))
+    core.set_num_threads(as_count("n", n, maximum=core.MAX_THREADS))
 
 
 def thread_count(num_threads: object) -> int:
     """Resolve the argument ``num_threads`` of a call: None means the default."""
-    return core.num_threads() if num_threads is None else as_count("num_threads", num_threads, maximum=4096)
+    return (
+        core.num_threads()
+        if num_threads is None
+        else as_count("num_threads", num_threads, maximum=core.MAX_THREADS)
+    )

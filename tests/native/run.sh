@@ -1,0 +1,36 @@
+#!/bin/sh
+# Builds and runs the native tests of csrc/: on this machine, without SIMD, with AVX-512 emulated by SIMDe, and for 64-bit Arm
+# under qemu-user. Debian packages: g++ libsimde-dev g++-aarch64-linux-gnu qemu-user.
+# Usage: run.sh [native] [portable] [emulated] [arm]     (all of them when none is named)
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+out=${OUT_DIR:-$(mktemp -d)}
+flags="-std=c++20 -Wall -Wextra -Werror -pthread"
+engine="isa threads hamming hamming_cost hamming_rows hamming_hits hamming_portable hamming_avx2 hamming_avx512 hamming_neon"
+
+# build <name> <compiler> <flags...>: one object a source, side by side.
+build() {
+    name=$1 compiler=$2
+    shift 2
+    mkdir -p "$out/$name"
+    jobs=""
+    for unit in $engine; do
+        $compiler $flags "$@" -c "$here/../../csrc/$unit.cpp" -o "$out/$name/$unit.o" &
+        jobs="$jobs $!"
+    done
+    $compiler $flags "$@" -c "$here/hamming_test.cpp" -o "$out/$name/hamming_test.o" &
+    jobs="$jobs $!"
+    for job in $jobs; do wait "$job"; done
+    $compiler $flags "$@" "$out/$name"/*.o -o "$out/$name/hamming_test"
+}
+
+for what in ${*:-native portable emulated arm}; do
+    case $what in
+        native) build native "${CXX:-g++}" -O3; "$out/native/hamming_test" thorough ;;
+        portable) build portable "${CXX:-g++}" -O2 -DSDC_SEARCH_PORTABLE_ONLY; "$out/portable/hamming_test" ;;
+        # SIMDe's own headers warn.
+        emulated) build emulated "${CXX:-g++}" -O1 -mavx2 -mbmi2 -mpopcnt -DSDC_SEARCH_EMULATE_SIMD -Wno-error -w; "$out/emulated/hamming_test" ;;
+        arm) build arm aarch64-linux-gnu-g++ -O2 -static; qemu-aarch64 "$out/arm/hamming_test" no-fork ;;
+        *) echo "unknown: $what" >&2; exit 2 ;;
+    esac
+done
