@@ -24,6 +24,7 @@ void check(bool holds, const std::string& problem) {
 }
 
 MultiIndexShape shape_of(std::int64_t n, int n_bits, std::int64_t n_tables) {
+  check(kMinIndexedBits <= n_bits && n_bits <= kMaxIndexedBits, "tables are for codes of 32 to 256 bits");
   check(1 <= n_tables && n_tables <= kMaxTables, "the number of tables must be from 1 to 32");
   const MultiIndexShape shape{n, n_bits, static_cast<int>(n_tables)};
   const std::string problem = shape.problem();
@@ -31,9 +32,9 @@ MultiIndexShape shape_of(std::int64_t n, int n_bits, std::int64_t n_tables) {
   return shape;
 }
 
-MultiIndexShape best_shape(std::int64_t n, int n_bits) {
-  check(kMinIndexedBits <= n_bits && n_bits <= kMaxIndexedBits, "tables are for codes of 32 to 256 bits");
-  return shape_of(n, n_bits, best_table_count(n, n_bits));
+// n_tables as best_table_count says, unless given.
+MultiIndexShape wanted_shape(std::int64_t n, int n_bits, std::optional<std::int64_t> n_tables) {
+  return shape_of(n, n_bits, n_tables ? *n_tables : best_table_count(n, n_bits));
 }
 
 MultiIndexView view_of(const Numbers& offsets, const Numbers& rows, const Bytes& copies, int n_bits) {
@@ -70,14 +71,14 @@ MultiIndexFilter filter_of(const std::optional<py::array>& mask, const std::opti
   return filter;
 }
 
-py::tuple build(const Bytes& codes, int n_bits, int threads) {
+py::tuple build(const Bytes& codes, int n_bits, std::optional<std::int64_t> n_tables, int threads) {
   check(codes.ndim() == 2, "codes must be (n, n_bytes)");
-  const MultiIndexShape shape = best_shape(codes.shape(0), n_bits);
+  const MultiIndexShape shape = wanted_shape(codes.shape(0), n_bits, n_tables);
   check(codes.shape(1) == shape.n_bytes(), "codes must be (n, ceil(n_bits / 8))");
-  const std::int64_t n_tables = shape.n_tables;
+  const std::int64_t tables = shape.n_tables;
   Numbers offsets(static_cast<py::ssize_t>(shape.offsets_size()));
-  Numbers rows({n_tables, shape.n});
-  Bytes copies({n_tables, shape.n, std::int64_t{shape.stride()}});
+  Numbers rows({tables, shape.n});
+  Bytes copies({tables, shape.n, std::int64_t{shape.stride()}});
   std::uint32_t* const offsets_out = offsets.mutable_data();
   std::uint32_t* const rows_out = rows.mutable_data();
   std::uint8_t* const copies_out = copies.mutable_data();
@@ -160,9 +161,11 @@ void register_multi_index(py::module_& m) {
   m.attr("MIN_INDEXED_BITS") = kMinIndexedBits;
   m.attr("MAX_INDEXED_BITS") = kMaxIndexedBits;
   m.def(
-      "multi_index_bytes", [](std::int64_t n, int n_bits) { return best_shape(n, n_bits).total_bytes(); },
-      py::arg("n"), py::arg("n_bits"));
-  m.def("build_multi_index", &build, py::arg("codes").noconvert(), py::arg("n_bits"), py::arg("threads"));
+      "multi_index_bytes",
+      [](std::int64_t n, int n_bits) { return wanted_shape(n, n_bits, {}).total_bytes(); }, py::arg("n"),
+      py::arg("n_bits"));
+  m.def("build_multi_index", &build, py::arg("codes").noconvert(), py::arg("n_bits"),
+        py::arg("n_tables").none(true), py::arg("threads"));
   m.def("check_multi_index", &check_content, offsets(), rows(), copies(), py::arg("n_bits"),
         py::arg("threads"),
         "The functions below take only arrays that were built above or passed this check.");
