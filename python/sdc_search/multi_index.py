@@ -33,6 +33,9 @@ _TAIL_SHARE = 1 / 8
 # is compared with each code; else ns a code to prepare the codes for many queries, and ns a pair after that.
 _SCAN_COSTS = ((4, 0.30, 0.82, 0.035), (8, 0.22, 0.98, 0.063), (16, 0.40, 1.95, 0.12), (32, 0.85, 4.1, 0.25))
 
+_CACHE_BYTES = 32e6  # codes beyond are read from memory, at so many ns a byte:
+_MEMORY_NS_PER_BYTE = 0.06
+
 _PROBES = 8  # stored codes that are searched for, to learn what a query costs
 _PROBED_KS = tuple(16**i for i in range(8))  # 1, 16, 256, …
 _MASK_SAMPLE = 4096  # entries of a mask that are counted
@@ -255,8 +258,10 @@ class GrowingTables:
 def scan_ns(n: int, n_bits: int, n_queries: int) -> float:
     """Return what a scan of `n` codes is expected to cost one thread for each of `n_queries` queries."""
     n_bytes = (n_bits + 7) // 8
+    queries = max(n_queries, 1)
     direct, prepare, prepared = next(costs for limit, *costs in _SCAN_COSTS if n_bytes <= limit)
-    return n * min(direct, prepare / max(n_queries, 1) + prepared)
+    reading = _MEMORY_NS_PER_BYTE * n_bytes / queries if n * n_bytes > _CACHE_BYTES else 0.0
+    return n * max(min(direct, prepare / queries + prepared), reading)
 
 
 def forced_budget_ns(n: int, n_bits: int, n_queries: int, threads: int) -> float:
