@@ -392,10 +392,10 @@ class HammingIndex:
         return like(queries, found[0]), like(queries, state.named(found[1]))
 
     def build_tables(self, *, num_threads: int | None = None) -> None:
-        """Build look-up tables over all codes, for ``strategy="multi_index"`` and for ``"auto"`` to choose.
+        """Build look-up tables over all codes, which `search` and `range_search` then use where they pay.
 
-        They answer a query from the codes near it instead of all of them, which pays for few neighbours among
-        many codes (from some 100,000 on), the more so where codes lie in clusters.
+        They answer a query from the codes near it instead of all of them, which pays for few neighbours, or a
+        small radius, among many codes (some 100,000 and more), the more so where codes lie in clusters.
 
         They hold copies of the codes: with 64 bits 48 bytes a code at 10 million codes and 60 at one million,
         with 256 bits 648 at one million (`explain` tells the number), and 4 more where ids do not rise from
@@ -435,11 +435,12 @@ class HammingIndex:
         """Say how `search` would search with ``strategy="auto"``, and why.
 
         It scans unless tables are built. Then it compares what a scan is expected to cost with what the
-        tables cost for some stored codes, which are searched for once, at the first question. It is an
-        estimate from counted work, so that the same index gives the same plan. A query that turns out to cost
-        the tables too much, such as one that is unlike all codes, is given up and scanned, together with
-        others of its kind; where the tables are expected to be at least four times as fast as the scan, that
-        costs at most a quarter of the scan.
+        tables cost for some stored codes, which are searched for at the first question about some `k`. It is
+        an estimate from counted work, so that the same index gives the same plan.
+
+        A query that turns out to cost the tables too much, such as one that is unlike all codes, is given up
+        and scanned, together with others of its kind. Where the tables are expected to be at least eight
+        times as fast as the scan, that costs at most a quarter of the scan more.
 
         Parameters
         ----------

@@ -37,7 +37,7 @@ _CACHE_BYTES = 32e6  # codes beyond are read from memory, at so many ns a byte:
 _MEMORY_NS_PER_BYTE = 0.06
 
 _PROBES = 8  # stored codes that are searched for, to learn what a query costs
-_PROBED_KS = tuple(16**i for i in range(8))  # 1, 16, 256, …
+_MASK_NS = 0.06  # to read a code's entry of a mask
 _MASK_SAMPLE = 4096  # entries of a mask that are counted
 _FORCED_BUDGET_NS = 1e6  # what a query may cost where tables are asked for, however small the index
 _REMEMBERED_CHOICES = 64
@@ -85,7 +85,7 @@ class Tables:
         self._native = arrays["offsets"], arrays["rows"], arrays["copies"], n_bits
         self._rank = arrays.get("rank")
         self._probing = threading.Lock()
-        self._probed: npt.NDArray[np.float64] | None = None
+        self._probed: dict[int, npt.NDArray[np.float64]] = {}
 
     @classmethod
     def build(
@@ -140,26 +140,18 @@ class Tables:
         return core.multi_index_range(*self._native, queries, radius, mask, self._rank, budget_ns, threads)
 
     def expected_ns(self, k: int, threads: int) -> npt.NDArray[np.float64]:
-        """Return what finding `k` neighbours is estimated to cost one thread, for some typical queries.
+        """Return what finding about `k` neighbours, fewer than there are, costs one thread for some queries.
 
-        They are stored codes, which are searched for at the first question. Where a cost would exceed that of
-        a scan for one query it is cut off there or later.
+        They are stored codes, which are searched for at the first question about so many neighbours. A search
+        that would cost more than a scan for one query is given up; its cost is more than that.
         """
+        k = min(_rounded(k), self.n - 1)
         with self._probing:
-            if self._probed is None:
-                self._probed = self._probe(threads)
-        log_ks = np.log(_PROBED_KS[: len(self._probed)])
-        return np.exp([np.interp(math.log(k), log_ks, costs) for costs in self._probed.T])
-
-    def _probe(self, threads: int) -> npt.NDArray[np.float64]:
-        """Return the logarithms of the costs, shape (numbers of neighbours, probes)."""
-        budget_ns = scan_ns(self.n, self._n_bits, n_queries=1)
-        costs: list[list[float]] = []
-        for k in _PROBED_KS:
-            if costs and (k >= self.n or min(costs[-1]) > budget_ns):
-                break  # more neighbours only cost more
-            costs.append(core.probe_multi_index(*self._native, _PROBES, k, budget_ns, threads))
-        return np.log(costs)
+            if k not in self._probed:
+                budget_ns = scan_ns(self.n, self._n_bits, n_queries=1)
+                costs = core.probe_multi_index(*self._native, _PROBES, k, budget_ns, threads)
+                self._probed[k] = np.array(costs)
+            return self._probed[k]
 
 
 class GrowingTables:
@@ -255,13 +247,17 @@ class GrowingTables:
         return core.hamming_range(codes, queries, radius, mask, ids, threads)
 
 
-def scan_ns(n: int, n_bits: int, n_queries: int) -> float:
-    """Return what a scan of `n` codes is expected to cost one thread for each of `n_queries` queries."""
+def scan_ns(n: int, n_bits: int, n_queries: int, allowed: float = 1.0) -> float:
+    """Return what a scan of `n` codes is expected to cost one thread for each of `n_queries` queries.
+
+    `allowed` is the share of the codes that a mask lets through.
+    """
     n_bytes = (n_bits + 7) // 8
     queries = max(n_queries, 1)
     direct, prepare, prepared = next(costs for limit, *costs in _SCAN_COSTS if n_bytes <= limit)
     reading = _MEMORY_NS_PER_BYTE * n_bytes / queries if n * n_bytes > _CACHE_BYTES else 0.0
-    return n * max(min(direct, prepare / queries + prepared), reading)
+    masking = _MASK_NS / queries if allowed < 1 else 0.0
+    return n * (masking + allowed * max(min(direct, prepare / queries + prepared), reading))
 
 
 def forced_budget_ns(n: int, n_bits: int, n_queries: int, threads: int) -> float:
@@ -269,12 +265,12 @@ def forced_budget_ns(n: int, n_bits: int, n_queries: int, threads: int) -> float
     return max(_FORCED_BUDGET_NS, _scan_budget_ns(n, n_bits, n_queries, threads))
 
 
-def _scan_budget_ns(n: int, n_bits: int, n_queries: int, threads: int) -> float:
+def _scan_budget_ns(n: int, n_bits: int, n_queries: int, threads: int, allowed: float = 1.0) -> float:
     """Return the time that a table search has for a query until a scan would be done.
 
     A scan of few queries is shared by all threads; a query is looked up by one.
     """
-    return scan_ns(n, n_bits, n_queries) * min(n_queries, threads) / threads
+    return scan_ns(n, n_bits, n_queries, allowed) * min(n_queries, threads) / threads
 
 
 def _why_no_tables(n: int, n_bits: int) -> str:
@@ -294,13 +290,15 @@ def _why_no_tables(n: int, n_bits: int) -> str:
 def _choose(
     built: Tables, n: int, n_bits: int, n_queries: int, k: int, allowed: float, threads: int
 ) -> Choice:
-    if built.n > n or n_queries == 0:
-        return Choice(Plan("scan", "the tables do not fit what is asked"), 0.0)
+    if n_queries == 0:
+        return Choice(Plan("scan", "there are no queries"), 0.0)
+    if built.n > n:
+        return Choice(Plan("scan", "every code is compared, since the tables hold codes added later"), 0.0)
     # Among few allowed items the k-th nearest is as far away as the (k / allowed)-th of all.
     wanted = math.ceil(k / allowed)
     if wanted >= built.n:
         return Choice(Plan("scan", f"every code is compared, since {k:,} items are wanted of {n:,}"), 0.0)
-    scan = allowed * _scan_budget_ns(n, n_bits, n_queries, threads)
+    scan = _scan_budget_ns(n, n_bits, n_queries, threads, allowed)
     probes = built.expected_ns(wanted, threads)
     # Where the tables are expected to be much faster, a query unlike the stored codes shall not lose more
     # than a quarter of a scan; where the two are near, each query gets what it is expected to need.
@@ -313,6 +311,12 @@ def _choose(
     if tail:
         reason += f", and {tail:,} codes behind the tables are scanned"
     return Choice(Plan(strategy, reason), budget)
+
+
+def _rounded(k: int) -> int:
+    """Return the number nearest to `k` of 1, 2, 3, 4, 6, 8, 12, 16, …."""
+    power = 1 << (k.bit_length() - 1)
+    return min((power, power * 3 // 2, power * 2), key=lambda rounded: abs(math.log(rounded / k)))
 
 
 def _allowed_share(mask: Mask | None, n: int) -> float:
