@@ -180,10 +180,8 @@ class GrowingTables:
     def choose(self, n: int, n_bits: int, n_queries: int, k: int, mask: Mask | None, threads: int) -> Choice:
         """Choose between ``"scan"`` and ``"multi_index"`` over the first `n` codes of the growing array."""
         built = self.built
-        if built is None:
-            return Choice(Plan("scan", _why_no_tables(n, n_bits)), 0.0)
-        allowed = _allowed_share(mask, n)
-        key = built.n, n, n_queries, k, allowed, threads
+        allowed = 1.0 if built is None else _allowed_share(mask, n)
+        key = None if built is None else built.n, n, n_queries, k, allowed, threads
         choice = self._choices.get(key)
         if choice is None:
             choice = _choose(built, n, n_bits, n_queries, k, allowed, threads)
@@ -278,9 +276,9 @@ def _why_no_tables(n: int, n_bits: int) -> str:
         return "the index is empty"
     try:
         check_bits(n_bits)
+        size = core.multi_index_bytes(n, n_bits)
     except ValueError as error:
         return f"every code is compared, since {error}"
-    size = core.multi_index_bytes(n, n_bits)
     return (
         "every code is compared, since no tables are built: build_tables() would make them, of"
         f" {size / n:,.0f} bytes a code, {size / 1e6:,.1f} MB in all"
@@ -288,8 +286,10 @@ def _why_no_tables(n: int, n_bits: int) -> str:
 
 
 def _choose(
-    built: Tables, n: int, n_bits: int, n_queries: int, k: int, allowed: float, threads: int
+    built: Tables | None, n: int, n_bits: int, n_queries: int, k: int, allowed: float, threads: int
 ) -> Choice:
+    if built is None:
+        return Choice(Plan("scan", _why_no_tables(n, n_bits)), 0.0)
     if n_queries == 0:
         return Choice(Plan("scan", "there are no queries"), 0.0)
     if built.n > n:
@@ -297,7 +297,8 @@ def _choose(
     # Among few allowed items the k-th nearest is as far away as the (k / allowed)-th of all.
     wanted = math.ceil(k / allowed)
     if wanted >= built.n:
-        return Choice(Plan("scan", f"every code is compared, since {k:,} items are wanted of {n:,}"), 0.0)
+        reason = f"every code is compared, since {k:,} items are wanted of about {allowed * n:,.0f}"
+        return Choice(Plan("scan", reason), 0.0)
     scan = _scan_budget_ns(n, n_bits, n_queries, threads, allowed)
     probes = built.expected_ns(wanted, threads)
     # Where the tables are expected to be much faster, a query unlike the stored codes shall not lose more
