@@ -17,6 +17,7 @@ TENSORS = {
     "half": np.linspace(-1, 1, 6, dtype=np.float16).reshape(2, 3),
     "single": np.linspace(-1, 1, 6, dtype=np.float32).reshape(3, 2),
     "double": np.array(np.pi),
+    "rows": np.array([[0, 2**32 - 1]], dtype=np.uint32),
     "ids32": np.array([[1, -2]], dtype=np.int32),
     "ids": np.array([2**62, -1], dtype=np.int64),
     "empty": np.zeros((0, 4), dtype=np.float32),

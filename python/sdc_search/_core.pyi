@@ -3,6 +3,8 @@ import numpy.typing as npt
 
 MAX_CODE_BYTES: int
 MAX_THREADS: int
+MIN_INDEXED_BITS: int
+MAX_INDEXED_BITS: int
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
@@ -36,3 +38,48 @@ def asymmetric_topk(
     threads: int,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
 def hamming_plan(n: int, n_bytes: int, n_queries: int, k: int) -> tuple[float, str]: ...
+def multi_index_bytes(n: int, n_bits: int) -> int: ...
+def build_multi_index(
+    codes: npt.NDArray[np.uint8], n_bits: int, n_tables: int | None, threads: int
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint8]]: ...
+def check_multi_index(
+    offsets: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.uint32],
+    copies: npt.NDArray[np.uint8],
+    n_bits: int,
+    threads: int,
+) -> None: ...
+def multi_index_topk(
+    offsets: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.uint32],
+    copies: npt.NDArray[np.uint8],
+    n_bits: int,
+    queries: npt.NDArray[np.uint8],
+    k: int,
+    mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
+    rank: npt.NDArray[np.uint32] | None,
+    budget_ns: float,
+    threads: int,
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64], npt.NDArray[np.bool_]]: ...
+def multi_index_range(
+    offsets: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.uint32],
+    copies: npt.NDArray[np.uint8],
+    n_bits: int,
+    queries: npt.NDArray[np.uint8],
+    radius: int,
+    mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
+    rank: npt.NDArray[np.uint32] | None,
+    budget_ns: float,
+    threads: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]] | None: ...
+def probe_multi_index(
+    offsets: npt.NDArray[np.uint32],
+    rows: npt.NDArray[np.uint32],
+    copies: npt.NDArray[np.uint8],
+    n_bits: int,
+    count: int,
+    k: int,
+    budget_ns: float,
+    threads: int,
+) -> list[float]: ...

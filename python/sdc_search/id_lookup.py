@@ -1,4 +1,4 @@
-"""Which row holds an id."""
+"""Which row holds an id, and which id a row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 Int64Array = npt.NDArray[np.int64]
+
+
+def ids_at(rows: Int64Array, ids: Int64Array) -> Int64Array:
+    """Return the ids of rows; -1 stays."""
+    named = ids.take(rows, mode="wrap")
+    named[rows < 0] = -1
+    return named
 
 
 class IdLookup:

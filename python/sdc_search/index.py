@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from sdc_search import storage, tables
+from sdc_search import multi_index, storage
 from sdc_search.arrays import ArrayLike, as_codes, as_count, as_features, as_mask, like, to_numpy
 from sdc_search.codes import check_padding, code_bytes
 from sdc_search.errors import CorruptFileError, MissingExtraError
-from sdc_search.id_lookup import IdLookup
+from sdc_search.id_lookup import IdLookup, ids_at
+from sdc_search.multi_index import GrowingTables, Plan, Tables, TopK
 from sdc_search.native import core
 from sdc_search.rerank import METRICS, Metric, rerank_rows
 from sdc_search.runtime import thread_count
-from sdc_search.tables import GrowingTables, Plan, TopK
 
 if TYPE_CHECKING:
     import torch
 
 Strategy = Literal["auto", "scan", "multi_index"]
+_STRATEGIES = ("auto", "scan", "multi_index")
 
 _FORMAT = "sdc_search.index"
 _VERSION = 1
@@ -82,11 +83,7 @@ class _State:
 
     def named(self, found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the ids of what a search with `tie_ids` found; -1 stays."""
-        if self.ids is None or not self.ascending:
-            return found
-        ids = self.ids.rows.take(found, mode="wrap")
-        ids[found < 0] = -1
-        return ids
+        return found if self.ids is None or not self.ascending else ids_at(found, self.ids.rows)
 
     def rows_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the rows that hold non-negative ids, -1 where none does."""
@@ -341,9 +338,10 @@ class HammingIndex:
             Which items may be returned (True = may), in the order of `ids`: bool ``(n,)``, or packed as
             `numpy.packbits` packs that.
         strategy
-            ``"scan"`` compares every code; ``"multi_index"``, in a release that has it, asks tables, which
-            are built when first wanted; ``"auto"`` lets the index choose (see `explain`). The result is the
-            same.
+            ``"scan"`` compares every code. ``"multi_index"`` asks tables (32 to 256 bits), which it builds
+            where there are none; queries that they would serve slower than a scan are scanned. ``"auto"``
+            takes what is expected to be faster, but builds no tables of its own accord (see `build_tables`
+            and `explain`). The result is the same.
         num_threads
             Threads to use; None for the default (see `set_num_threads`).
 
@@ -359,7 +357,8 @@ class HammingIndex:
         TypeError
             The queries are not uint8, `k` is not an integer, or the mask is neither bool nor uint8.
         ValueError
-            A shape or width does not fit, a padding bit is set, `k` is below 1, or the strategy is unknown.
+            A shape or width does not fit, a padding bit is set, `k` is below 1, the strategy is unknown, or
+            it is ``"multi_index"`` for codes that are too short or too long for it.
 
         Examples
         --------
@@ -374,37 +373,74 @@ class HammingIndex:
         wanted = self._as_own_codes("queries", queries)
         k = as_count("k", k, maximum=_INT32_MAX)
         allowed = None if mask is None else as_mask("mask", mask, len(state))
-        strategies = ("auto", "scan") if tables.TABLES is None else ("auto", "scan", "multi_index")
-        if strategy not in strategies:
-            raise ValueError(f"strategy must be one of {', '.join(strategies)}, got {strategy!r}")
+        if strategy not in _STRATEGIES:
+            raise ValueError(f"strategy must be one of {', '.join(_STRATEGIES)}, got {strategy!r}")
         threads = thread_count(num_threads)
         chosen: str = strategy
-        if strategy == "auto":
-            chosen = self._plan(state, len(wanted), k, allowed).strategy
+        if strategy == "multi_index":
+            multi_index.check_bits(self._n_bits)
+            budget_ns = multi_index.forced_budget_ns(len(state), self._n_bits, len(wanted), threads)
+        elif strategy == "auto":
+            choice = state.tables.choose(len(state), self._n_bits, len(wanted), k, allowed, threads)
+            chosen, budget_ns = choice.plan.strategy, choice.budget_ns
         if chosen == "scan":
             found = core.hamming_topk(state.codes.rows, wanted, k, allowed, state.tie_ids, threads)
         else:
             found = state.tables.topk(
-                state.codes.rows, self._n_bits, wanted, k, allowed, state.tie_ids, threads
+                state.codes.rows, self._n_bits, wanted, k, allowed, state.tie_ids, budget_ns, threads
             )
         return like(queries, found[0]), like(queries, state.named(found[1]))
 
     def build_tables(self, *, num_threads: int | None = None) -> None:
-        """Build the tables of ``strategy="multi_index"`` now, instead of in the first search that wants them.
+        """Build look-up tables over all codes, which `search` and `range_search` then use where they pay.
+
+        They answer a query from the codes near it instead of all of them, which pays for few neighbours, or a
+        small radius, among many codes (some 100,000 and more), the more so where codes lie in clusters.
+
+        They hold copies of the codes: with 64 bits 48 bytes a code at 10 million codes and 60 at one million,
+        with 256 bits 648 at one million (`explain` tells the number), and 4 more where ids do not rise from
+        row to row. `save` writes them into the file. Codes added later are scanned until they are more than
+        10,000 and more than an eighth of those covered; the next search by tables then builds them anew,
+        while the old ones are still there. `remove` drops them.
+
+        Parameters
+        ----------
+        num_threads
+            Threads to use; None for the default (see `set_num_threads`).
 
         Raises
         ------
         ValueError
-            This release has no tables.
+            The codes have fewer than 32 or more than 256 bits.
+        MemoryError
+            There is no room.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=64)
+        >>> index.add(np.arange(800, dtype=np.uint8).reshape(100, 8))
+        >>> index.build_tables()
+        >>> index.explain(n_queries=1, k=10).strategy  # so few codes are compared in no time
+        'scan'
         """
-        if tables.TABLES is None:
-            raise ValueError("tables cannot be built, since this release has none")
+        multi_index.check_bits(self._n_bits)
         state = self._state
         if len(state):
-            state.tables.cover(state.codes.rows, self._n_bits, thread_count(num_threads))
+            threads = thread_count(num_threads)
+            state.tables.cover(state.codes.rows, self._n_bits, state.tie_ids, threads, whole=True)
 
     def explain(self, n_queries: int, k: int, *, mask: ArrayLike | None = None) -> Plan:
-        """Say how `search` would search, and why.
+        """Say how `search` would search with ``strategy="auto"``, and why.
+
+        It scans unless tables are built. Then it compares what a scan is expected to cost with what the
+        tables cost for some stored codes, which are searched for at the first question about some `k`. It is
+        an estimate from counted work, so that the same index gives the same plan.
+
+        A query that turns out to cost the tables too much, such as one that is unlike all codes, is given up
+        and scanned, together with others of its kind. Where the tables are expected to be at least eight
+        times as fast as the scan, that costs at most a quarter of the scan more.
 
         Parameters
         ----------
@@ -425,18 +461,12 @@ class HammingIndex:
         state = self._state
         n_queries = as_count("n_queries", n_queries, minimum=0)
         k = as_count("k", k, maximum=_INT32_MAX)
-        return self._plan(state, n_queries, k, None if mask is None else as_mask("mask", mask, len(state)))
-
-    def _plan(
-        self,
-        state: _State,
-        n_queries: int,
-        k: int,
-        mask: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
-    ) -> Plan:
-        if tables.TABLES is None:
-            return Plan("scan", "there are no tables, so every code is compared")
-        return tables.TABLES.plan(state.tables.built, len(state), self._n_bits, n_queries, k, mask)
+        allowed = None if mask is None else as_mask("mask", mask, len(state))
+        plan = state.tables.choose(len(state), self._n_bits, n_queries, k, allowed, thread_count(None)).plan
+        if plan.strategy == "scan" and len(state) and n_queries:
+            _, how = core.hamming_plan(len(state), code_bytes(self._n_bits), n_queries, k)
+            plan = plan._replace(reason=f"{plan.reason}; the scan: {how}")
+        return plan
 
     @overload
     def range_search(
@@ -506,8 +536,14 @@ class HammingIndex:
         wanted = self._as_own_codes("queries", queries)
         radius = as_count("radius", radius, minimum=0, maximum=_INT32_MAX)
         allowed = None if mask is None else as_mask("mask", mask, len(state))
-        lims, distances, ids = core.hamming_range(
-            state.codes.rows, wanted, radius, allowed, state.tie_ids, thread_count(num_threads)
+        lims, distances, ids = state.tables.range(
+            state.codes.rows,
+            self._n_bits,
+            wanted,
+            radius,
+            allowed,
+            state.tie_ids,
+            thread_count(num_threads),
         )
         return like(queries, lims), like(queries, distances), like(queries, state.named(ids))
 
@@ -714,10 +750,12 @@ class HammingIndex:
             The file.
         mmap
             Whether the codes stay in the mapped file, which must then not be written to, instead of memory.
-            Opening then takes no time whatever the size. `save` to the same path is safe.
+            Opening then takes no time whatever the size, except that tables are read in part to check that
+            they lead no search astray. `save` to the same path is safe.
         verify
-            Whether to read everything once and check the checksums, the padding bits, and that the ids are
-            distinct and non-negative. Without it a damaged code or id gives wrong results but nothing worse.
+            Whether to read everything once and check the checksums, the padding bits, that the ids are
+            distinct and non-negative, and that the tables are those of the codes, which takes the memory of a
+            second copy of them. Without it a damaged code, id or table gives wrong results but nothing worse.
 
         Raises
         ------
@@ -845,7 +883,7 @@ def _checked_state(path: Path, tensors: storage.Tensors, header: dict[str, Any])
     """Check all that the header alone tells, and that no search can be led outside the arrays."""
     if header["n_bits"] > 8 * core.MAX_CODE_BYTES:
         raise CorruptFileError(f"{path}: n_bits: at most {8 * core.MAX_CODE_BYTES}, got {header['n_bits']}")
-    of_tables = {name for name in tensors if name.startswith(_TABLES_PREFIX)} if tables.TABLES else set()
+    of_tables = {name for name in tensors if name.startswith(_TABLES_PREFIX)}
     if not {"codes"} <= tensors.keys() - of_tables <= {"codes", "ids"}:
         raise CorruptFileError(f"{path}: tensors: wanted codes and perhaps ids, got {sorted(tensors)}")
     codes, ids = tensors["codes"], tensors.get("ids")
@@ -866,10 +904,10 @@ def _checked_state(path: Path, tensors: storage.Tensors, header: dict[str, Any])
     if type(ascending) is not bool or (ids is None and not ascending):
         raise CorruptFileError(f"{path}: ascending: wanted true or false as the ids are, got {ascending!r}")
     built = None
-    if tables.TABLES is not None and of_tables:
+    if of_tables:
         arrays = {name.removeprefix(_TABLES_PREFIX): tensors[name] for name in of_tables}
         try:
-            built = tables.TABLES.from_arrays(arrays, header["n_bits"])
+            built = Tables.from_arrays(arrays, header["n_bits"], thread_count(None))
         except ValueError as error:
             raise CorruptFileError(f"{path}: tables: {error}") from error
         if built.n > len(codes):
@@ -890,14 +928,16 @@ def _check_content(path: Path, state: _State, n_bits: int) -> None:
         check_padding("codes", state.codes.rows, n_bits)
     except ValueError as error:
         raise CorruptFileError(f"{path}: tensor 'codes': {error}") from error
-    if state.ids is None:
-        return
-    ids = state.ids.rows
-    ordered = ids if state.ascending else np.sort(ids)
-    if ordered[0] < 0 or ordered[-1] >= state.next_id or (ordered[1:] <= ordered[:-1]).any():
-        raise CorruptFileError(
-            f"{path}: tensor 'ids': they are not distinct, not non-negative or not as the header says"
-        )
+    if state.ids is not None:
+        ids = state.ids.rows
+        ordered = ids if state.ascending else np.sort(ids)
+        if ordered[0] < 0 or ordered[-1] >= state.next_id or (ordered[1:] <= ordered[:-1]).any():
+            raise CorruptFileError(
+                f"{path}: tensor 'ids': they are not distinct, not non-negative or not as the header says"
+            )
+    built = state.tables.built
+    if built is not None and not built.fits(state.codes.rows, state.tie_ids, thread_count(None)):
+        raise CorruptFileError(f"{path}: tables: they are not those of the codes and ids")
 
 
 def _from_bytes(data: bytes) -> HammingIndex:

@@ -34,6 +34,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
     "F64": np.dtype("<f8"),
+    "U32": np.dtype("<u4"),
     "I32": np.dtype("<i4"),
     "I64": np.dtype("<i8"),
 }
@@ -61,7 +62,7 @@ def write(
     format, version
         What the tensors mean, such as ``"sdc_search.hasher"``, and the version of that meaning.
     tensors
-        Arrays by name, of dtype uint8, float16, float32, float64, int32 or int64.
+        Arrays by name, of dtype uint8, uint32, int32, int64, float16, float32 or float64.
     metadata
         Further fields of the header: whatever JSON can hold.
     n_bits
