@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdc_search import __version__
+from sdc_search.benchmarks.command import app as benchmark_app
 from sdc_search.console import InputError, Json, Quiet, make_directory, note, print_lines, progress, render
 from sdc_search.errors import CorruptFileError
 
@@ -42,6 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(benchmark_app, name="benchmark")
 
 
 class Method(StrEnum):
