@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdc_search import __version__
+from sdc_search.benchmarks.command import app as benchmark_app
+from sdc_search.console import InputError, Json, Quiet, make_directory, note, print_lines, progress, render
 from sdc_search.errors import CorruptFileError
 
 if TYPE_CHECKING:
@@ -33,9 +35,6 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 # What `encode` reads of the features at a time.
 _CHUNK_BYTES = 1 << 26
 
-# 128 + SIGPIPE: what a shell reports of any command whose reader has gone away.
-_EXIT_BROKEN_PIPE = 141
-
 app = typer.Typer(
     help="Learn short binary codes for images or any embedding, without labels, and search them exactly.",
     epilog="Start with: [bold]sdc-search demo[/bold]",
@@ -44,10 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class InputError(Exception):
-    """What the user typed, or a file they named, cannot be used; the message is the one line they read."""
+app.add_typer(benchmark_app, name="benchmark")
 
 
 class Method(StrEnum):
@@ -83,7 +79,7 @@ class NoHit(StrEnum):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        _print([f"sdc-search {__version__}"])
+        print_lines([f"sdc-search {__version__}"])
         raise typer.Exit
 
 
@@ -104,8 +100,6 @@ Features = Annotated[Path, _array_argument("FEATURES", "Vectors (n, d)")]
 FeaturesKey = Annotated[str | None, _key_option("--key", "FEATURES")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="What train wrote.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same codes.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -160,13 +154,13 @@ def demo(
     from sdc_search.plots import require_matplotlib
 
     require_matplotlib("sdc-search demo")
-    _make_directory(out, "--out")
+    make_directory(out, "--out")
 
     from sdc_search.atomic_files import atomic_file
     from sdc_search.demo import N_STEPS, as_document, draw_pictures, load_demo_data, run_demo
 
     data = load_demo_data()
-    with _progress(N_STEPS, quiet=quiet, log=True) as report:
+    with progress(N_STEPS, quiet=quiet, log=True) as report:
         steps = itertools.count()
         result = run_demo(data, seed, lambda text: report(text, next(steps)))
         report("drawing the pictures", next(steps))
@@ -177,7 +171,7 @@ def demo(
         with atomic_file(out / name) as file:
             file.write(content)
     if json_output:
-        _print([json.dumps(document)])
+        print_lines([json.dumps(document)])
     elif not quiet:
         _print_demo(result, [out / name for name in contents])
 
@@ -207,7 +201,7 @@ def train(
     with _blame(X=features, n_bits="--bits"):
         hasher = hasher_class(n_bits=bits, random_state=seed, verbose=not quiet).fit(X)
     hasher.save(output)
-    _note(f"{output}: {method.name.upper()}, {bits} bits, from {len(X):,} vectors", quiet=quiet)
+    note(f"{output}: {method.name.upper()}, {bits} bits, from {len(X):,} vectors", quiet=quiet)
 
 
 @app.command(epilog="Example: [bold]sdc-search encode model.safetensors features.npy -o codes.npy[/bold]")
@@ -236,14 +230,14 @@ def encode(
         hasher.encode(X[:0])  # finds a wrong width before a file is begun
     rows_at_a_time = max(1, _CHUNK_BYTES // (X.itemsize * X.shape[1]))
     shape = (len(X), code_bytes(hasher.n_bits))
-    with _progress(len(X), quiet=quiet) as report, atomic_file(output) as file:
+    with progress(len(X), quiet=quiet) as report, atomic_file(output) as file:
         npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for start in range(0, len(X), rows_at_a_time):
             chunk = X[start : start + rows_at_a_time]
             _check_finite(features, chunk, start)
             file.write(hasher.encode(chunk).tobytes())
             report("encoding", start + len(chunk))
-    _note(f"{output}: {shape[0]:,} codes of {hasher.n_bits} bits", quiet=quiet)
+    note(f"{output}: {shape[0]:,} codes of {hasher.n_bits} bits", quiet=quiet)
 
 
 @app.command(epilog="Example: [bold]sdc-search search codes.npy query_codes.npy -k 10[/bold]")
@@ -292,9 +286,9 @@ def search(
         with atomic_file(output) as file:
             np.savez(file, distances=distances, ids=ids)
     if json_output:
-        _print([json.dumps({"k": k, "distances": distances.tolist(), "ids": ids.tolist()})])
+        print_lines([json.dumps({"k": k, "distances": distances.tolist(), "ids": ids.tolist()})])
     elif output is None:
-        _print(_neighbour_lines(distances, ids))
+        print_lines(_neighbour_lines(distances, ids))
 
 
 @app.command(
@@ -351,7 +345,7 @@ def evaluate(
         "queries": len(arrays["query_codes"]),
         "bytes_per_item": arrays["database_codes"].shape[1],
     }
-    _print([json.dumps(document)] if json_output else _table_lines(document))
+    print_lines([json.dumps(document)] if json_output else _table_lines(document))
 
 
 @app.command(epilog="Example: [bold]sdc-search info --json[/bold]")
@@ -367,7 +361,7 @@ def info(json_output: Json = False) -> None:
     # torch's version is read from its metadata: importing it takes longer than all the rest.
     versions = {"python": platform.python_version(), "numpy": version("numpy"), "torch": version("torch")}
     document = {**native, **versions}
-    _print([json.dumps(document)] if json_output else _table_lines(document))
+    print_lines([json.dumps(document)] if json_output else _table_lines(document))
 
 
 def _read(path: Path, key: str | None, key_option: str) -> npt.NDArray[Any]:
@@ -432,36 +426,6 @@ def _check_output(path: Path, suffix: str, inputs: Iterable[Path]) -> None:
         raise InputError(f"--output {path} would replace an input; choose another name")
 
 
-def _make_directory(path: Path, option: str) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{option} {path} cannot be created: {error.strerror}; choose another") from error
-    if not os.access(path, os.W_OK):
-        raise InputError(f"{option} {path} is not writable; choose another")
-
-
-@contextmanager
-def _progress(total: int, *, quiet: bool, log: bool = False) -> Iterator[Callable[[str, int], None]]:
-    """Show progress on stderr.
-
-    Yields a function of a text and of how much of `total` is done. Where stderr is no terminal, it writes a
-    line each time if `log`, else nothing.
-    """
-    if quiet or not (log or sys.stderr.isatty()):
-        yield lambda text, done: None
-    elif not sys.stderr.isatty():
-        yield lambda text, done: print(f"[{done + 1}/{total}] {text}", file=sys.stderr)
-    else:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda text, done: bar.update(task, description=text, completed=done)
-
-
 def _neighbour_lines(distances: npt.NDArray[Any], ids: npt.NDArray[Any]) -> Iterator[str]:
     yield "query\trank\tid\tdistance"
     for query, (row_distances, row_ids) in enumerate(zip(distances.tolist(), ids.tolist(), strict=True)):
@@ -478,9 +442,6 @@ def _table_lines(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _print_demo(result: DemoResult, written: Sequence[Path]) -> None:
-    from io import StringIO
-
-    from rich.console import Console
     from rich.table import Table
 
     reference = result.rows[0]
@@ -506,26 +467,7 @@ def _print_demo(result: DemoResult, written: Sequence[Path]) -> None:
         "mAP: ties in expectation. search: the 10 nearest of all the queries, median of several runs."
         " float: cosine of the features in float32, by numpy's matmul and argpartition."
     )
-    buffer = StringIO()
-    terminal = sys.stdout.isatty()
-    console = Console(file=buffer, force_terminal=terminal, width=None if terminal else 80)
-    console.print(table)
-    _print([buffer.getvalue().rstrip("\n"), "", *(f"wrote {path}" for path in written)])
-
-
-def _print(lines: Iterable[str]) -> None:
-    try:
-        sys.stdout.writelines(line + "\n" for line in lines)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The interpreter flushes once more at exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(_EXIT_BROKEN_PIPE) from None
-
-
-def _note(message: str, *, quiet: bool) -> None:
-    if not quiet:
-        print(message, file=sys.stderr)
+    print_lines([render(table, width=80), "", *(f"wrote {path}" for path in written)])
 
 
 def _fail(message: str) -> int:

@@ -1,0 +1,160 @@
+"""The command ``sdc-search benchmark``: one subcommand a suite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sdc_search.console import InputError, Json, Quiet, make_directory, print_lines, progress, render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sdc_search.benchmarks.cases import Case, Result
+
+_TABLE_WIDTH = 150
+
+app = typer.Typer(help="Race the library against what else one could install.", no_args_is_help=True)
+
+
+class Scale(StrEnum):
+    """Values of ``--scale``."""
+
+    quick = "quick"
+    full = "full"
+
+
+ScaleOption = Annotated[
+    Scale, typer.Option(help="full: the sizes that the targets are about, an hour; quick: a tenth of them.")
+]
+Cases = Annotated[
+    str, typer.Option(metavar="NAMES", help="Which cases: names or patterns, separated by commas.")
+]
+Threads = Annotated[
+    int,
+    typer.Option(min=1, help="Threads of every contender, on as many CPUs; some cases fix it themselves."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files go.")]
+ListOnly = Annotated[bool, typer.Option("--list", help="Only list the names of the cases.")]
+
+
+@app.command(
+    epilog="Example: [bold]sdc-search benchmark hamming --scale full --cases 'batch-*,few-64'[/bold]"
+)
+def hamming(
+    scale: ScaleOption = Scale.quick,
+    cases: Cases = "*",
+    threads: Threads = 1,
+    out: Out = Path("sdc-search-benchmark"),
+    list_only: ListOnly = False,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Hamming search against faiss, usearch, numpy and a plain read of the memory.
+
+    Checks every contender's distances. Prints tables of ratios; writes them and a plot.
+    """
+    _require()
+    from sdc_search.benchmarks.hamming import hamming_cases
+    from sdc_search.benchmarks.hamming_figure import hamming_figure
+    from sdc_search.benchmarks.peers import DISTRIBUTIONS
+
+    chosen = _choose(hamming_cases(scale.value, _check_threads(threads)), cases)
+    if list_only:
+        print_lines(case.name for case in chosen)
+        return
+    make_directory(out, "--out")
+    results, failures = _measure(chosen, scale, threads, quiet=quiet)
+    _report(
+        results,
+        {"suite": "hamming", "scale": scale.value, "threads": threads, "failures": failures},
+        DISTRIBUTIONS,
+        hamming_figure,
+        out,
+        quiet=quiet,
+        json_output=json_output,
+    )
+    if failures:
+        raise InputError("; ".join(failures))
+
+
+def _require() -> None:
+    from sdc_search.benchmarks.requirements import require
+
+    require("faiss", "usearch", "threadpoolctl", "matplotlib")
+
+
+def _check_threads(threads: int) -> int:
+    from sdc_search.benchmarks.timing import usable_cpus
+
+    if threads > usable_cpus():
+        raise InputError(f"--threads {threads} is more than the {usable_cpus()} CPUs that may be used")
+    return threads
+
+
+def _choose(cases: Sequence[Case], patterns: str) -> list[Case]:
+    """Select by name; a pattern without a match is an error, since it is most likely misspelt."""
+    wanted = [pattern.strip() for pattern in patterns.split(",")]
+    for pattern in wanted:
+        if not any(fnmatchcase(case.name, pattern) for case in cases):
+            raise InputError(f"--cases {pattern!r} matches no case that this machine can run; see --list")
+    return [case for case in cases if any(fnmatchcase(case.name, pattern) for pattern in wanted)]
+
+
+def _measure(
+    cases: Sequence[Case], scale: Scale, threads: int, *, quiet: bool
+) -> tuple[list[Result], list[str]]:
+    """Run the cases; a wrong answer costs its own case, not the hour that the others took."""
+    from sdc_search.benchmarks.cases import BUDGETS, WrongAnswerError, run_case
+
+    results, failures = [], []
+    with progress(len(cases), quiet=quiet, log=True) as report:
+        for done, case in enumerate(cases):
+            report(case.name, done)
+            try:
+                results.append(run_case(case, threads, BUDGETS[scale.value]))
+            except WrongAnswerError as error:
+                failures.append(str(error))
+    return results, failures
+
+
+def _report(
+    results: Sequence[Result],
+    settings: dict[str, Any],
+    peers: tuple[str, ...],
+    draw: Callable[..., Figure | None],
+    out: Path,
+    *,
+    quiet: bool,
+    json_output: bool,
+) -> None:
+    from sdc_search.atomic_files import atomic_file
+    from sdc_search.benchmarks import tables
+    from sdc_search.benchmarks.machine import describe
+    from sdc_search.plots import png_bytes
+
+    machine = describe(peers)
+    document = tables.document(machine, results, **settings)
+    contents = {
+        "results.json": (json.dumps(document, indent=2) + "\n").encode(),
+        "results.md": tables.markdown(machine, results).encode(),
+    }
+    threads, scale = settings["threads"], settings["scale"]
+    caption = f"{machine['cpu']}, {machine['isa']}, threads: {threads}, scale: {scale}"
+    figure = draw(results, caption=caption)
+    if figure is not None:
+        contents[f"{settings['suite']}.png"] = png_bytes(figure)
+    for name, content in contents.items():
+        with atomic_file(out / name) as file:
+            file.write(content)
+    if json_output:
+        print_lines([json.dumps(document)])
+    elif not quiet and results:
+        text = render(*tables.rich_tables(results), tables.CAPTION, width=_TABLE_WIDTH)
+        print_lines([text, "", *(f"wrote {out / name}" for name in contents)])
