@@ -5,7 +5,8 @@
 
 #include "isa.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SDC_SEARCH_PORTABLE_ONLY)
+#define SDC_X86
 #include <immintrin.h>
 #endif
 
@@ -67,7 +68,7 @@ std::uint32_t verify_portable(const VerifyTarget& target, const std::uint8_t* co
   return verify<kStride>(target, codes, 0, n, bound, found, 0);
 }
 
-#if defined(__x86_64__)
+#if defined(SDC_X86)
 template <int kStride>
 __attribute__((target("popcnt"))) std::uint32_t verify_popcnt(const VerifyTarget& target,
                                                               const std::uint8_t* codes, std::uint32_t n,
@@ -126,7 +127,7 @@ SDC_AVX2 std::uint32_t verify_avx2(const VerifyTarget& target, const std::uint8_
 
 template <int kStride>
 VerifyKernel kernel_of_level(Isa isa) {
-#if defined(__x86_64__)
+#if defined(SDC_X86)
   if (isa >= Isa::avx2) {
     if constexpr (kStride == 8 || kStride == 16) return verify_avx2<kStride>;
     return verify_popcnt<kStride>;

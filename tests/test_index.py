@@ -773,7 +773,7 @@ print(HammingIndex.open({str(tmp_path / "index")!r}).search(np.array([[2]], np.u
 @pytest.fixture
 def costly_scans(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the choice think that scans are slow, so that tables are asked however small an index is."""
-    monkeypatch.setattr(multi_index, "scan_ns", lambda *args, **kwargs: 1e12)
+    monkeypatch.setattr(multi_index, "scan_ns", lambda *args, **kwargs: 1e9)
 
 
 @pytest.fixture
@@ -893,7 +893,7 @@ def test_auto_asks_tables_that_are_built_but_builds_none(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sdc_search.index.thread_count", lambda num_threads: 1)  # more speed up scans only
-    assert HammingIndex(64).explain(1, 1) == ("scan", "the index is empty")
+    assert "the index is empty; the scan: direct is the cheapest" in HammingIndex(64).explain(1, 1).reason
     assert "tables are for codes of 32 to 256 bits" in three().explain(1, 1).reason
     codes = codes_like("clustered", rng, 100_000, 64)
     index = HammingIndex(64)
@@ -916,7 +916,7 @@ def test_auto_asks_tables_that_are_built_but_builds_none(
     for given_mask in (few, np.packbits(few)):
         assert index.explain(1, 10, mask=given_mask).strategy == "scan"
     assert index.explain(1, len(index)).strategy == "scan"
-    assert index.explain(0, 1) == ("scan", "there are no queries")
+    assert "there are no queries" in index.explain(0, 1).reason
     index.add(codes[:10])
     assert "10 codes behind the tables are scanned" in index.explain(1, 1).reason
     for k in range(1, 200):

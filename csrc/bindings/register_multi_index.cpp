@@ -32,6 +32,8 @@ MultiIndexShape shape_of(std::int64_t n, int n_bits, std::int64_t n_tables) {
   return shape;
 }
 
+void check_threads(int threads) { check(threads >= 1, "threads must be at least 1"); }
+
 // n_tables as best_table_count says, unless given.
 MultiIndexShape wanted_shape(std::int64_t n, int n_bits, std::optional<std::int64_t> n_tables) {
   return shape_of(n, n_bits, n_tables ? *n_tables : best_table_count(n, n_bits));
@@ -72,6 +74,7 @@ MultiIndexFilter filter_of(const std::optional<py::array>& mask, const std::opti
 }
 
 py::tuple build(const Bytes& codes, int n_bits, std::optional<std::int64_t> n_tables, int threads) {
+  check_threads(threads);
   check(codes.ndim() == 2, "codes must be (n, n_bytes)");
   const MultiIndexShape shape = wanted_shape(codes.shape(0), n_bits, n_tables);
   check(codes.shape(1) == shape.n_bytes(), "codes must be (n, ceil(n_bits / 8))");
@@ -91,6 +94,7 @@ py::tuple build(const Bytes& codes, int n_bits, std::optional<std::int64_t> n_ta
 
 void check_content(const Numbers& offsets, const Numbers& rows, const Bytes& copies, int n_bits,
                    int threads) {
+  check_threads(threads);
   const MultiIndexView view = view_of(offsets, rows, copies, n_bits);
   std::string problem;
   {
@@ -103,6 +107,7 @@ void check_content(const Numbers& offsets, const Numbers& rows, const Bytes& cop
 py::tuple topk(const Numbers& offsets, const Numbers& rows, const Bytes& copies, int n_bits,
                const Bytes& queries, std::int64_t k, const std::optional<py::array>& mask,
                const std::optional<Numbers>& rank, double budget_ns, int threads) {
+  check_threads(threads);
   const MultiIndexView view = view_of(offsets, rows, copies, n_bits);
   check_queries(queries, view.shape);
   const MultiIndexFilter filter = filter_of(mask, rank, view.shape.n);
@@ -125,6 +130,7 @@ py::tuple topk(const Numbers& offsets, const Numbers& rows, const Bytes& copies,
 py::object range(const Numbers& offsets, const Numbers& rows, const Bytes& copies, int n_bits,
                  const Bytes& queries, std::int32_t radius, const std::optional<py::array>& mask,
                  const std::optional<Numbers>& rank, double budget_ns, int threads) {
+  check_threads(threads);
   const MultiIndexView view = view_of(offsets, rows, copies, n_bits);
   check_queries(queries, view.shape);
   const MultiIndexFilter filter = filter_of(mask, rank, view.shape.n);
@@ -143,6 +149,7 @@ py::object range(const Numbers& offsets, const Numbers& rows, const Bytes& copie
 
 std::vector<double> probe(const Numbers& offsets, const Numbers& rows, const Bytes& copies, int n_bits,
                           std::int64_t count, std::int64_t k, double budget_ns, int threads) {
+  check_threads(threads);
   const MultiIndexView view = view_of(offsets, rows, copies, n_bits);
   check(count >= 1 && k >= 1, "count and k must be at least 1");
   const py::gil_scoped_release unlocked;

@@ -462,11 +462,7 @@ class HammingIndex:
         n_queries = as_count("n_queries", n_queries, minimum=0)
         k = as_count("k", k, maximum=_INT32_MAX)
         allowed = None if mask is None else as_mask("mask", mask, len(state))
-        plan = state.tables.choose(len(state), self._n_bits, n_queries, k, allowed, thread_count(None)).plan
-        if plan.strategy == "scan" and len(state) and n_queries:
-            _, how = core.hamming_plan(len(state), code_bytes(self._n_bits), n_queries, k)
-            plan = plan._replace(reason=f"{plan.reason}; the scan: {how}")
-        return plan
+        return state.tables.choose(len(state), self._n_bits, n_queries, k, allowed, thread_count(None)).plan
 
     @overload
     def range_search(

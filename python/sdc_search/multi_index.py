@@ -182,6 +182,9 @@ class GrowingTables:
         choice = self._choices.get(key)
         if choice is None:
             choice = _choose(built, n, n_bits, n_queries, k, allowed, threads)
+            if choice.plan.strategy == "scan":
+                _, how = core.hamming_plan(math.ceil(allowed * n), code_bytes(n_bits), n_queries, k)
+                choice = Choice(Plan("scan", f"{choice.plan.reason}; the scan: {how}"), choice.budget_ns)
             if len(self._choices) >= _REMEMBERED_CHOICES:
                 self._choices.clear()
             self._choices[key] = choice
@@ -242,14 +245,15 @@ class GrowingTables:
         return core.hamming_range(codes, queries, radius, mask, ids, threads)
 
 
-def scan_ns(n: int, n_bits: int, n_queries: int, allowed: float = 1.0) -> float:
+def scan_ns(n: int, n_bits: int, n_queries: int, k: int = 1, allowed: float = 1.0) -> float:
     """Return what a scan of `n` codes is expected to cost one thread for each of `n_queries` queries.
 
-    `allowed` is the share of the codes that a mask lets through.
+    `allowed` is the share of the codes that a mask lets through. The cost of a pair is that of the scan's own
+    model, which knows nothing of the memory and of masks.
     """
     n_bytes = code_bytes(n_bits)
+    pair, _ = core.hamming_plan(math.ceil(allowed * n), n_bytes, n_queries, k)
     queries = max(n_queries, 1)
-    pair, _ = core.hamming_plan(n, n_bytes, queries, 1)
     reading = _MEMORY_NS_PER_BYTE * n_bytes / queries if n * n_bytes > _CACHE_BYTES else 0.0
     masking = _MASK_NS / queries if allowed < 1 else 0.0
     return n * (masking + allowed * max(pair, reading))
@@ -260,12 +264,14 @@ def forced_budget_ns(n: int, n_bits: int, n_queries: int, threads: int) -> float
     return max(_FORCED_BUDGET_NS, _scan_budget_ns(n, n_bits, n_queries, threads))
 
 
-def _scan_budget_ns(n: int, n_bits: int, n_queries: int, threads: int, allowed: float = 1.0) -> float:
+def _scan_budget_ns(
+    n: int, n_bits: int, n_queries: int, threads: int, k: int = 1, allowed: float = 1.0
+) -> float:
     """Return the time that a table search has for a query until a scan would be done.
 
     A scan of few queries is shared by all threads; a query is looked up by one.
     """
-    return scan_ns(n, n_bits, n_queries, allowed) * min(n_queries, threads) / threads
+    return scan_ns(n, n_bits, n_queries, k, allowed) * min(n_queries, threads) / threads
 
 
 def _why_no_tables(n: int, n_bits: int) -> str:
@@ -296,7 +302,7 @@ def _choose(
     if wanted >= built.n:
         reason = f"every code is compared, since {k:,} items are wanted of about {allowed * n:,.0f}"
         return Choice(Plan("scan", reason), 0.0)
-    scan = _scan_budget_ns(n, n_bits, n_queries, threads, allowed)
+    scan = _scan_budget_ns(n, n_bits, n_queries, threads, k, allowed)
     probes = built.expected_ns(wanted, threads)
     # Where the tables are expected to be much faster, a query unlike the stored codes shall not lose more
     # than a quarter of a scan; where the two are near, each query gets what it is expected to need.

@@ -6,7 +6,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT_DIR:-$(mktemp -d)}
 flags="-std=c++20 -Wall -Wextra -Werror -pthread"
-engine="isa threads hamming hamming_cost hamming_rows hamming_hits hamming_portable hamming_avx2 hamming_avx512 hamming_neon"
+engine="isa threads hamming hamming_cost hamming_rows hamming_hits hamming_portable hamming_avx2 hamming_avx512 hamming_neon mih mih_build mih_verify"
+tests="hamming_test mih_test"
 
 # build <name> <compiler> <flags...>: one object a source, side by side.
 build() {
@@ -14,23 +15,26 @@ build() {
     shift 2
     mkdir -p "$out/$name"
     jobs=""
+    objects=""
     for unit in $engine; do
         $compiler $flags "$@" -c "$here/../../csrc/$unit.cpp" -o "$out/$name/$unit.o" &
+        jobs="$jobs $!" objects="$objects $out/$name/$unit.o"
+    done
+    for test in $tests; do
+        $compiler $flags "$@" -c "$here/$test.cpp" -o "$out/$name/$test.o" &
         jobs="$jobs $!"
     done
-    $compiler $flags "$@" -c "$here/hamming_test.cpp" -o "$out/$name/hamming_test.o" &
-    jobs="$jobs $!"
     for job in $jobs; do wait "$job"; done
-    $compiler $flags "$@" "$out/$name"/*.o -o "$out/$name/hamming_test"
+    for test in $tests; do $compiler $flags "$@" "$out/$name/$test.o" $objects -o "$out/$name/$test"; done
 }
 
 for what in ${*:-native portable emulated arm}; do
     case $what in
-        native) build native "${CXX:-g++}" -O3; "$out/native/hamming_test" thorough ;;
-        portable) build portable "${CXX:-g++}" -O2 -DSDC_SEARCH_PORTABLE_ONLY; "$out/portable/hamming_test" ;;
+        native) build native "${CXX:-g++}" -O3; "$out/native/hamming_test" thorough; "$out/native/mih_test" ;;
+        portable) build portable "${CXX:-g++}" -O2 -DSDC_SEARCH_PORTABLE_ONLY; "$out/portable/hamming_test"; "$out/portable/mih_test" quick ;;
         # SIMDe's own headers warn.
-        emulated) build emulated "${CXX:-g++}" -O1 -mavx2 -mbmi2 -mpopcnt -DSDC_SEARCH_EMULATE_SIMD -Wno-error -w; "$out/emulated/hamming_test" ;;
-        arm) build arm aarch64-linux-gnu-g++ -O2 -static; qemu-aarch64 "$out/arm/hamming_test" no-fork ;;
+        emulated) build emulated "${CXX:-g++}" -O1 -mavx2 -mbmi2 -mpopcnt -DSDC_SEARCH_EMULATE_SIMD -Wno-error -w; "$out/emulated/hamming_test"; "$out/emulated/mih_test" quick ;;
+        arm) build arm aarch64-linux-gnu-g++ -O2 -static; qemu-aarch64 "$out/arm/hamming_test" no-fork; qemu-aarch64 "$out/arm/mih_test" quick ;;
         *) echo "unknown: $what" >&2; exit 2 ;;
     esac
 done
