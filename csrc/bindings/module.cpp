@@ -4,6 +4,7 @@ namespace sdc {
 void register_runtime(pybind11::module_& m);
 void register_hamming(pybind11::module_& m);
 void register_asymmetric(pybind11::module_& m);
+void register_losses(pybind11::module_& m);
 }  // namespace sdc
 
 PYBIND11_MODULE(_core, m) {
@@ -11,4 +12,5 @@ PYBIND11_MODULE(_core, m) {
   sdc::register_runtime(m);
   sdc::register_hamming(m);
   sdc::register_asymmetric(m);
+  sdc::register_losses(m);
 }

@@ -1,0 +1,117 @@
+#include "bracket.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "stable_order.h"
+
+namespace sdc {
+namespace {
+
+constexpr std::size_t kScan = 16;  // with more open numbers than this in a bin, sorting it is cheaper
+
+float rounded(double value) { return static_cast<float>(value); }
+
+std::uint64_t packed(const TeacherPair& pair) { return Ranked<float>::of(pair.t, pair.index).packed; }
+
+}  // namespace
+
+bool Brackets::choose_bins(float low, float high, std::int64_t n, Bins* bins) {
+  // The tables of 65,536 bins fit the second-level cache; fewer numbers need narrower bins, since less
+  // averages out.
+  const std::int32_t count = n > 2'000'000 ? 1 << 16 : 1 << 17;
+  const float scale = static_cast<float>(count) / (high - low);
+  *bins = {low, scale, count};
+  return std::isfinite(low) && std::isfinite(scale) && scale > 0;
+}
+
+Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantiles& quantiles)
+    : bins_(bins),
+      quantiles_(quantiles),
+      begins_(static_cast<std::size_t>(bins.count) + 1),
+      table_(static_cast<std::size_t>(bins.count)) {
+  double variance = 0;
+  std::int64_t begin = 0;
+  for (std::size_t bin = 0; bin < table_.size(); ++bin) {
+    begins_[bin] = begin;
+    const auto size = static_cast<std::int64_t>(counts[bin]);
+    if (size == 0) continue;
+    const std::int64_t end = begin + size;
+    const float lowest = rounded(quantiles.at(begin));
+    if (size == 1) {
+      table_[bin] = {lowest, 0};
+    } else {
+      const float highest = rounded(quantiles.at(end - 1));
+      const auto count = static_cast<double>(size);
+      const float mean = rounded(quantiles.sum(begin, end) / count);
+      // One unit in the last place more than the subtractions of the kernel may round away.
+      const float reach = std::max(mean - lowest, highest - mean);
+      const float unit =
+          std::numeric_limits<float>::epsilon() * std::max(std::fabs(lowest), std::fabs(highest));
+      table_[bin] = {mean, reach + 4 * unit};
+      // The variance of a rank sum (Wilcoxon's) of half the numbers, in units of the quantiles' step.
+      const double step = (static_cast<double>(highest) - lowest) / (count - 1);
+      variance += step * step * (count * count / 4) * (count + 1) / 12;
+    }
+    begin = end;
+  }
+  begins_.back() = begin;
+  // Moving a number from the negative to the positive signs counts twice.
+  loss_error_ = 4 * 2 * std::sqrt(variance);
+}
+
+std::int32_t Brackets::bin_of(float t) const {
+  const float place = (t - bins_.low) * bins_.scale;
+  return static_cast<std::int32_t>(std::min(std::max(place, 0.0f), static_cast<float>(bins_.count - 1)));
+}
+
+std::int64_t Brackets::want(const std::vector<TeacherPair>& open, std::vector<std::uint8_t>* wanted) const {
+  wanted->assign(table_.size(), 0);
+  std::int64_t members = 0;
+  for (const TeacherPair& pair : open) {
+    const auto bin = static_cast<std::size_t>(bin_of(pair.t));
+    if ((*wanted)[bin] == 0) members += begins_[bin + 1] - begins_[bin];
+    (*wanted)[bin] = 1;
+  }
+  return members;
+}
+
+double Brackets::resolve(const std::vector<TeacherPair>& open, const std::vector<TeacherPair>& members,
+                         std::vector<std::int8_t>* signs) const {
+  // The members by bin: those of one lie together, from slots[bin] on.
+  std::vector<std::size_t> slots(table_.size() + 1), opens(table_.size());
+  for (const TeacherPair& pair : members) ++slots[static_cast<std::size_t>(bin_of(pair.t)) + 1];
+  for (std::size_t bin = 0; bin < table_.size(); ++bin) slots[bin + 1] += slots[bin];
+  std::vector<std::uint64_t> keys(members.size());
+  std::vector<std::size_t> next(slots.begin(), slots.end() - 1);
+  for (const TeacherPair& pair : members)
+    keys[next[static_cast<std::size_t>(bin_of(pair.t))]++] = packed(pair);
+
+  for (const TeacherPair& pair : open) {
+    const auto bin = static_cast<std::size_t>(bin_of(pair.t));
+    if (++opens[bin] == kScan) std::sort(keys.data() + slots[bin], keys.data() + slots[bin + 1]);
+  }
+  signs->resize(open.size());
+  double correction = 0;
+  for (std::size_t i = 0; i < open.size(); ++i) {
+    const TeacherPair& pair = open[i];
+    const auto bin = static_cast<std::size_t>(bin_of(pair.t));
+    const std::uint64_t key = packed(pair);
+    const std::uint64_t* begin = keys.data() + slots[bin];
+    const std::uint64_t* end = keys.data() + slots[bin + 1];
+    std::int64_t rank = begins_[bin];
+    if (opens[bin] >= kScan) {
+      rank += std::lower_bound(begin, end, key) - begin;
+    } else {
+      for (const std::uint64_t* other = begin; other < end; ++other) rank += *other < key;
+    }
+    const float distance = pair.s - rounded(quantiles_.at(rank));
+    (*signs)[i] = static_cast<std::int8_t>((distance > 0) - (distance < 0));
+    correction +=
+        static_cast<double>(std::fabs(distance)) - static_cast<double>(std::fabs(pair.s - table_[bin].mean));
+  }
+  return correction;
+}
+
+}  // namespace sdc
