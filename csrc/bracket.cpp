@@ -10,6 +10,24 @@ namespace sdc {
 namespace {
 
 constexpr std::size_t kScan = 16;  // with more open numbers than this in a bin, sorting it is cheaper
+constexpr std::uint32_t kNoGroup = 0xffffffffu;
+
+// A table as Quantiles reads it, with what it holds known at compile time.
+template <class T>
+struct TableOf {
+  const T* values;
+
+  double at(std::int64_t rank) const { return static_cast<double>(values[rank]); }
+  double sum(std::int64_t begin, std::int64_t end) const {
+    double sums[2] = {};
+    std::int64_t rank = begin;
+    for (; rank + 2 <= end; rank += 2) {
+      sums[0] += at(rank);
+      sums[1] += at(rank + 1);
+    }
+    return sums[0] + sums[1] + (rank < end ? at(rank) : 0);
+  }
+};
 
 float rounded(double value) { return static_cast<float>(value); }
 
@@ -32,20 +50,34 @@ Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantile
       begins_(static_cast<std::size_t>(bins.count) + 1),
       table_(static_cast<std::size_t>(bins.count)) {
   double variance = 0;
-  std::int64_t begin = 0;
+  if (quantiles.table32 != nullptr) {
+    variance = fill(counts, TableOf<float>{quantiles.table32});
+  } else if (quantiles.table64 != nullptr) {
+    variance = fill(counts, TableOf<double>{quantiles.table64});
+  } else {
+    variance = fill(counts, quantiles);
+  }
+  // Moving a number from the negative to the positive signs counts twice.
+  loss_error_ = 4 * 2 * std::sqrt(variance);
+}
+
+template <class Source>
+double Brackets::fill(const std::uint32_t* counts, const Source& source) {
+  double variance = 0;
+  std::uint32_t begin = 0;
   for (std::size_t bin = 0; bin < table_.size(); ++bin) {
     begins_[bin] = begin;
-    const auto size = static_cast<std::int64_t>(counts[bin]);
+    const std::uint32_t size = counts[bin];
     if (size == 0) continue;
-    const std::int64_t end = begin + size;
-    const float lowest = rounded(quantiles.at(begin));
+    const std::uint32_t end = begin + size;
+    const float lowest = rounded(source.at(begin));
     if (size == 1) {
       table_[bin] = {lowest, 0};
     } else {
-      const float highest = rounded(quantiles.at(end - 1));
-      const auto count = static_cast<double>(size);
-      const float mean = rounded(quantiles.sum(begin, end) / count);
-      // One unit in the last place more than the subtractions of the kernel may round away.
+      const float highest = rounded(source.at(end - 1));
+      const double count = size;
+      const float mean = rounded(source.sum(begin, end) / count);
+      // A little more than the subtractions of the kernel may round away.
       const float reach = std::max(mean - lowest, highest - mean);
       const float unit =
           std::numeric_limits<float>::epsilon() * std::max(std::fabs(lowest), std::fabs(highest));
@@ -57,8 +89,7 @@ Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantile
     begin = end;
   }
   begins_.back() = begin;
-  // Moving a number from the negative to the positive signs counts twice.
-  loss_error_ = 4 * 2 * std::sqrt(variance);
+  return variance;
 }
 
 std::int32_t Brackets::bin_of(float t) const {
@@ -79,29 +110,41 @@ std::int64_t Brackets::want(const std::vector<TeacherPair>& open, std::vector<st
 
 double Brackets::resolve(const std::vector<TeacherPair>& open, const std::vector<TeacherPair>& members,
                          std::vector<std::int8_t>* signs) const {
-  // The members by bin: those of one lie together, from slots[bin] on.
-  std::vector<std::size_t> slots(table_.size() + 1), opens(table_.size());
-  for (const TeacherPair& pair : members) ++slots[static_cast<std::size_t>(bin_of(pair.t)) + 1];
-  for (std::size_t bin = 0; bin < table_.size(); ++bin) slots[bin + 1] += slots[bin];
-  std::vector<std::uint64_t> keys(members.size());
-  std::vector<std::size_t> next(slots.begin(), slots.end() - 1);
-  for (const TeacherPair& pair : members)
-    keys[next[static_cast<std::size_t>(bin_of(pair.t))]++] = packed(pair);
-
+  // The bins of `open`, numbered, and their members' keys: those of group g from starts[g] on.
+  std::vector<std::uint32_t> group_of(table_.size(), kNoGroup);
+  std::vector<std::size_t> opens, starts;
   for (const TeacherPair& pair : open) {
-    const auto bin = static_cast<std::size_t>(bin_of(pair.t));
-    if (++opens[bin] == kScan) std::sort(keys.data() + slots[bin], keys.data() + slots[bin + 1]);
+    std::uint32_t& group = group_of[static_cast<std::size_t>(bin_of(pair.t))];
+    if (group == kNoGroup) {
+      group = static_cast<std::uint32_t>(opens.size());
+      opens.push_back(0);
+    }
+    ++opens[group];
   }
+  starts.resize(opens.size() + 1);
+  const auto group_of_pair = [&](const TeacherPair& pair) {
+    return static_cast<std::size_t>(group_of[static_cast<std::size_t>(bin_of(pair.t))]);
+  };
+  for (const TeacherPair& pair : members) ++starts[group_of_pair(pair) + 1];
+  for (std::size_t group = 0; group < opens.size(); ++group) starts[group + 1] += starts[group];
+  std::vector<std::uint64_t> keys(members.size());
+  std::vector<std::size_t> next(starts.begin(), starts.end() - 1);
+  for (const TeacherPair& pair : members) keys[next[group_of_pair(pair)]++] = packed(pair);
+  for (std::size_t group = 0; group < opens.size(); ++group) {
+    if (opens[group] > kScan) std::sort(keys.data() + starts[group], keys.data() + starts[group + 1]);
+  }
+
   signs->resize(open.size());
   double correction = 0;
   for (std::size_t i = 0; i < open.size(); ++i) {
     const TeacherPair& pair = open[i];
     const auto bin = static_cast<std::size_t>(bin_of(pair.t));
     const std::uint64_t key = packed(pair);
-    const std::uint64_t* begin = keys.data() + slots[bin];
-    const std::uint64_t* end = keys.data() + slots[bin + 1];
+    const std::size_t group = group_of_pair(pair);
+    const std::uint64_t* begin = keys.data() + starts[group];
+    const std::uint64_t* end = keys.data() + starts[group + 1];
     std::int64_t rank = begins_[bin];
-    if (opens[bin] >= kScan) {
+    if (opens[group] > kScan) {
       rank += std::lower_bound(begin, end, key) - begin;
     } else {
       for (const std::uint64_t* other = begin; other < end; ++other) rank += *other < key;

@@ -42,11 +42,13 @@ class Brackets {
                  std::vector<std::int8_t>* signs) const;
 
  private:
+  template <class Source>
+  double fill(const std::uint32_t* counts, const Source& source);
   std::int32_t bin_of(float t) const;
 
   Bins bins_;
   Quantiles quantiles_;
-  std::vector<std::int64_t> begins_;  // the first rank of each bin
+  std::vector<std::uint32_t> begins_;  // the first rank of each bin
   std::vector<Bracket> table_;
   double loss_error_ = 0;
 };

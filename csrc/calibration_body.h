@@ -17,8 +17,6 @@ template <int W>
 struct Vector {
   typedef float Type __attribute__((vector_size(W * 4)));
   typedef std::int32_t Mask __attribute__((vector_size(W * 4)));
-  // At any address.
-  typedef float Unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
 };
 
 SDC_INLINE void bins_of(const float* values, std::int64_t n, const Bins& bins, std::int32_t* out) {
@@ -43,8 +41,10 @@ SDC_INLINE bool range(const float* values, std::int64_t n, float* low, float* hi
     high0 = low1 = high1 = low0;
     typename V::Mask bad = low0 != low0;
     for (; i + 2 * W <= n; i += 2 * W) {
-      const typename V::Type a = *reinterpret_cast<const typename V::Unaligned*>(values + i);
-      const typename V::Type b = *reinterpret_cast<const typename V::Unaligned*>(values + i + W);
+      typename V::Type a;
+      std::memcpy(&a, values + i, sizeof a);
+      typename V::Type b;
+      std::memcpy(&b, values + i + W, sizeof b);
       low0 = a < low0 ? a : low0;
       high0 = a > high0 ? a : high0;
       low1 = b < low1 ? b : low1;
@@ -144,7 +144,7 @@ SDC_INLINE void multiply_block(const float* w, std::int64_t row_stride, std::int
   for (std::int64_t k = 0; k < n; ++k) {
     typename V::Type right[Columns];
     for (int c = 0; c < Columns; ++c) {
-      right[c] = *reinterpret_cast<const typename V::Unaligned*>(b + k * b_stride + c * W);
+      std::memcpy(&right[c], b + k * b_stride + c * W, sizeof right[c]);
     }
     for (int r = 0; r < Rows; ++r) {
       const float left = w[r * row_stride + k * col_stride];
@@ -153,8 +153,13 @@ SDC_INLINE void multiply_block(const float* w, std::int64_t row_stride, std::int
   }
   for (int r = 0; r < Rows; ++r) {
     for (int c = 0; c < Columns; ++c) {
-      auto* place = reinterpret_cast<typename V::Unaligned*>(out + r * out_stride + c * W);
-      *place = add ? *place + sums[r][c] : sums[r][c];
+      float* place = out + r * out_stride + c * W;
+      if (add) {
+        typename V::Type before;
+        std::memcpy(&before, place, sizeof before);
+        sums[r][c] += before;
+      }
+      std::memcpy(place, &sums[r][c], sizeof sums[r][c]);
     }
   }
 }
@@ -232,8 +237,10 @@ SDC_INLINE void pair_sums(const float* x, const float* y, std::int64_t d, float*
   std::int64_t k = 0;
   for (; k + 2 * W <= d; k += 2 * W) {
     for (int c = 0; c < 2; ++c) {
-      const typename V::Type a = *reinterpret_cast<const typename V::Unaligned*>(x + k + c * W);
-      const typename V::Type b = *reinterpret_cast<const typename V::Unaligned*>(y + k + c * W);
+      typename V::Type a;
+      std::memcpy(&a, x + k + c * W, sizeof a);
+      typename V::Type b;
+      std::memcpy(&b, y + k + c * W, sizeof b);
       xx[c] += a * a;
       yy[c] += b * b;
       xy[c] += a * b;

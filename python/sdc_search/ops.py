@@ -1,0 +1,429 @@
+"""The losses as torch operations: two ways in, one formula.
+
+Eager tensors on the CPU go through a hand-written `torch.autograd.Function` that calls the native module with
+addresses. Under `torch.compile`, `torch.export`, fake tensors and `torch.func` the registered operations
+``torch.ops.sdc_search.*`` stand in, which importing this module registers: a program that was exported with them
+needs that import before it is loaded. Tensors on another device are computed in plain torch.
+
+Nothing is checked here; `sdc_search.losses` does that. Second derivatives raise a RuntimeError.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from sdc_search.native import core
+
+Weights: TypeAlias = Tensor | None
+
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+
+
+def is_eager(*tensors: Tensor) -> bool:
+    """Whether the tensors hold numbers in the CPU's memory that can be read right now."""
+    if torch.compiler.is_compiling():
+        return False
+    for tensor in tensors:
+        if type(tensor) not in _PLAIN_TYPES or tensor.device.type != "cpu":
+            return False
+    return torch._C._functorch.peek_interpreter_stack() is None and not torch._C._len_torch_dispatch_stack()
+
+
+def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
+    """Compute the calibration loss: see `sdc_search.losses.calibration_loss`.
+
+    All three are float32 or float64, not mixed with other devices; shapes ``(..., n)``, the same, and ``(n,)`` or
+    the same.
+    """
+    if is_eager(code, teacher, quantiles):
+        if code.requires_grad and torch.is_grad_enabled():
+            loss: Tensor = _CalibrationLoss.apply(code, teacher, quantiles, p)  # type: ignore[no-untyped-call]
+            return loss
+        return _calibrate(code, teacher, quantiles, p, None, None)
+    if code.device.type != "cpu" and not torch.compiler.is_compiling():
+        return _plain_calibration_loss(code, teacher, quantiles, p)
+    losses, _ = torch.ops.sdc_search.calibration_loss(code, teacher, quantiles, p)
+    return torch.as_tensor(losses.mean())
+
+
+def wasserstein_1d(x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool) -> Tensor:
+    """Compute the distances of rows: see `sdc_search.losses.wasserstein_1d`.
+
+    All are of one dtype, float32 or float64; shapes ``(..., n)`` and ``(..., m)``, weights as their samples.
+    """
+    given = [weights for weights in (x_weights, y_weights) if weights is not None]
+    if is_eager(x, y, *given):
+        if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
+            losses: Tensor = _Wasserstein.apply(x, y, x_weights, y_weights, p, root)  # type: ignore[no-untyped-call]
+            return losses
+        return _transport(x, y, x_weights, y_weights, p, root, None, None)
+    losses, _, _ = torch.ops.sdc_search.wasserstein_1d(x, y, x_weights, y_weights, p, root)
+    return losses
+
+
+def sdc_loss_half(features: Tensor, outputs: Tensor, table: Tensor, quantization: float) -> Tensor:
+    """Compute the loss of `SDCLoss` on half pairs. Eager float32 ``(N, d)``, ``(N, K)``; float64 ``(N // 2,)``."""
+    return _sdc_loss(_half, features, outputs, table, -1.0, quantization)
+
+
+def sdc_loss_all(
+    features: Tensor, outputs: Tensor, spline: core.BetaSpline, floor: float, quantization: float
+) -> Tensor:
+    """Compute the loss of `SDCLoss` on all pairs, its quantiles raised to at least `floor`. Eager float32."""
+    return _sdc_loss(_all, features, outputs, spline, floor, quantization)
+
+
+def _calibrate(
+    code: Tensor, teacher: Tensor, quantiles: Tensor, p: float, signs: Tensor | None, gradient: Tensor | None
+) -> Tensor:
+    code, teacher, quantiles = code.contiguous(), teacher.contiguous(), quantiles.contiguous()
+    loss = code.new_empty(())
+    n = code.shape[-1]
+    core.calibration_loss(
+        code.data_ptr(),
+        code.dtype is torch.float64,
+        teacher.data_ptr(),
+        teacher.dtype is torch.float64,
+        quantiles.data_ptr(),
+        quantiles.dtype is torch.float64,
+        n if quantiles.ndim > 1 else 0,
+        code.numel() // n,
+        n,
+        p,
+        core.num_threads(),
+        loss.data_ptr(),
+        0 if signs is None else signs.data_ptr(),
+        0 if gradient is None else gradient.data_ptr(),
+        "automatic",
+    )
+    return loss
+
+
+class _CalibrationLoss(torch.autograd.Function):
+    """Keeps one byte a similarity for the way back if p = 1, else the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
+        ctx.real = code.dtype
+        if p == 1:
+            ctx.kept = torch.empty(code.shape, dtype=torch.int8)
+            return _calibrate(code, teacher, quantiles, p, ctx.kept, None)
+        ctx.kept = torch.empty(code.shape, dtype=code.dtype)
+        return _calibrate(code, teacher, quantiles, p, None, ctx.kept)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return _calibration_backward_once(ctx, *grads)
+        return _calibration_backward(ctx, *grads)
+
+
+def _calibration_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    kept = ctx.kept
+    if kept.dtype is not torch.int8:
+        return kept * grad, None, None, None
+    gradient = torch.empty(kept.shape, dtype=ctx.real)
+    n = kept.numel()
+    core.scale_signs(
+        kept.data_ptr(),
+        n,
+        grad.item() / n,
+        core.num_threads(),
+        gradient.data_ptr(),
+        ctx.real is torch.float64,
+    )
+    return gradient, None, None, None
+
+
+_calibration_backward_once = once_differentiable(_calibration_backward)  # its error is raised when it is needed
+
+
+def _transport(
+    x: Tensor,
+    y: Tensor,
+    x_weights: Weights,
+    y_weights: Weights,
+    p: float,
+    root: bool,
+    x_gradient: Tensor | None,
+    y_gradient: Tensor | None,
+) -> Tensor:
+    x, y = x.contiguous(), y.contiguous()
+    x_weights = None if x_weights is None else x_weights.contiguous()
+    y_weights = None if y_weights is None else y_weights.contiguous()
+    losses = torch.empty(x.shape[:-1], dtype=x.dtype)
+    if losses.numel() == 0:
+        return losses
+    core.wasserstein_1d(
+        x.data_ptr(),
+        y.data_ptr(),
+        0 if x_weights is None else x_weights.data_ptr(),
+        0 if y_weights is None else y_weights.data_ptr(),
+        x.dtype is torch.float64,
+        losses.numel(),
+        x.shape[-1],
+        y.shape[-1],
+        p,
+        root,
+        core.num_threads(),
+        losses.data_ptr(),
+        0 if x_gradient is None else x_gradient.data_ptr(),
+        0 if y_gradient is None else y_gradient.data_ptr(),
+    )
+    return losses
+
+
+class _Wasserstein(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool
+    ) -> Tensor:
+        need_x, need_y = ctx.needs_input_grad[:2]
+        ctx.kept = (
+            torch.empty(x.shape, dtype=x.dtype) if need_x else None,
+            torch.empty(y.shape, dtype=y.dtype) if need_y else None,
+        )
+        return _transport(x, y, x_weights, y_weights, p, root, *ctx.kept)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return _wasserstein_backward_once(ctx, *grads)
+        return _wasserstein_backward(ctx, *grads)
+
+
+def _wasserstein_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    rows = grad.unsqueeze(-1)
+    return *(None if kept is None else kept * rows for kept in ctx.kept), None, None, None, None
+
+
+_wasserstein_backward_once = once_differentiable(_wasserstein_backward)
+
+
+def _sdc_loss(
+    native: Any, features: Tensor, outputs: Tensor, quantiles: Any, floor: float, quantization: float
+) -> Tensor:
+    features = features.detach().contiguous()
+    if outputs.requires_grad and torch.is_grad_enabled():
+        loss: Tensor = _SDCLoss.apply(native, features, outputs, quantiles, floor, quantization)  # type: ignore[no-untyped-call]
+        return loss
+    return torch.as_tensor(native(features, outputs, quantiles, floor, quantization, None))
+
+
+def _half(
+    features: Tensor, outputs: Tensor, table: Tensor, _: float, quantization: float, gradient: Tensor | None
+) -> Tensor:
+    outputs = outputs.contiguous()
+    loss = outputs.new_empty(())
+    core.sdc_loss_half(
+        features.data_ptr(),
+        outputs.data_ptr(),
+        *outputs.shape[:1],
+        features.shape[1],
+        outputs.shape[1],
+        table.data_ptr(),
+        quantization,
+        core.num_threads(),
+        loss.data_ptr(),
+        0 if gradient is None else gradient.data_ptr(),
+    )
+    return loss
+
+
+def _all(
+    features: Tensor,
+    outputs: Tensor,
+    spline: core.BetaSpline,
+    floor: float,
+    quantization: float,
+    gradient: Tensor | None,
+) -> Tensor:
+    outputs = outputs.contiguous()
+    loss = outputs.new_empty(())
+    core.sdc_loss_all(
+        features.data_ptr(),
+        outputs.data_ptr(),
+        outputs.shape[0],
+        features.shape[1],
+        outputs.shape[1],
+        spline,
+        floor,
+        quantization,
+        core.num_threads(),
+        loss.data_ptr(),
+        0 if gradient is None else gradient.data_ptr(),
+    )
+    return loss
+
+
+class _SDCLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, native: Any, features: Tensor, outputs: Tensor, quantiles: Any, floor: float, quantization: float
+    ) -> Tensor:
+        ctx.kept = torch.empty(outputs.shape, dtype=outputs.dtype)
+        return torch.as_tensor(native(features, outputs, quantiles, floor, quantization, ctx.kept))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            return _sdc_backward_once(ctx, *grads)
+        return _sdc_backward(ctx, *grads)
+
+
+def _sdc_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return None, None, ctx.kept * grad, None, None, None
+
+
+_sdc_backward_once = once_differentiable(_sdc_backward)
+
+
+def _plain_calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
+    order = torch.argsort(teacher.detach(), dim=-1, stable=True)
+    distance = (code.gather(-1, order) - quantiles.to(code)).abs()
+    return (distance if p == 1 else distance**p).mean()
+
+
+_LIBRARY = torch.library.Library("sdc_search", "DEF")
+_LIBRARY.define(
+    "calibration_loss(Tensor code, Tensor teacher, Tensor quantiles, float p) -> (Tensor losses, Tensor gradient)"
+)
+_LIBRARY.define(
+    "wasserstein_1d(Tensor x, Tensor y, Tensor? x_weights, Tensor? y_weights, float p, bool root)"
+    " -> (Tensor losses, Tensor x_gradient, Tensor y_gradient)"
+)
+_LIBRARY.define("scale_rows(Tensor rows, Tensor gradient) -> Tensor")
+
+
+def _calibration_cpu(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """Give the loss of each row and its own gradient: the mean over rows is taken outside."""
+    n = code.shape[-1]
+    losses = torch.empty(code.shape[:-1], dtype=code.dtype)
+    gradient = torch.empty(code.shape, dtype=code.dtype)
+    rows = [tensor.reshape(-1, n) for tensor in (code, teacher, quantiles.broadcast_to(code.shape), gradient)]
+    flat = losses.view(-1)
+    for row, (s, t, c, out) in enumerate(zip(*rows, strict=True)):
+        if p == 1:
+            signs = torch.empty(n, dtype=torch.int8)
+            flat[row] = _calibrate(s, t, c, p, signs, None)
+            core.scale_signs(
+                signs.data_ptr(), n, 1 / n, core.num_threads(), out.data_ptr(), code.dtype is torch.float64
+            )
+        else:
+            flat[row] = _calibrate(s, t, c, p, None, out)
+    return losses, gradient
+
+
+def _calibration_fake(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    return code.new_empty(code.shape[:-1]), code.new_empty(code.shape)
+
+
+def _wasserstein_cpu(
+    x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradients = torch.empty(x.shape, dtype=x.dtype), torch.empty(y.shape, dtype=y.dtype)
+    return _transport(x, y, x_weights, y_weights, p, root, *gradients), *gradients
+
+
+def _wasserstein_fake(
+    x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape[:-1]), x.new_empty(x.shape), y.new_empty(y.shape)
+
+
+def _scale_rows(rows: Tensor, gradient: Tensor) -> Tensor:
+    return rows.unsqueeze(-1) * gradient
+
+
+def _scale_rows_fake(rows: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(gradient, memory_format=torch.contiguous_format)
+
+
+_LIBRARY.impl("calibration_loss", _calibration_cpu, "CPU")
+_LIBRARY.impl("wasserstein_1d", _wasserstein_cpu, "CPU")
+_LIBRARY.impl("scale_rows", _scale_rows, "CPU")
+torch.library.register_fake("sdc_search::calibration_loss", _calibration_fake, lib=_LIBRARY)
+torch.library.register_fake("sdc_search::wasserstein_1d", _wasserstein_fake, lib=_LIBRARY)
+torch.library.register_fake("sdc_search::scale_rows", _scale_rows_fake, lib=_LIBRARY)
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    gradients = output[1:]
+    ctx.save_for_backward(*gradients)
+    ctx.mark_non_differentiable(*gradients)
+
+
+def _registered_calibration_backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    (gradient,) = ctx.saved_tensors
+    return torch.ops.sdc_search.scale_rows(grad, gradient), None, None, None
+
+
+def _registered_wasserstein_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    scaled = [
+        torch.ops.sdc_search.scale_rows(grad, gradient) if needed else None
+        for gradient, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+    ]
+    return *scaled, None, None, None, None
+
+
+def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
+    raise RuntimeError("the losses of sdc_search can be differentiated once: there is no second derivative")
+
+
+torch.library.register_autograd(
+    "sdc_search::calibration_loss",
+    _registered_calibration_backward,
+    setup_context=_keep_gradients,
+    lib=_LIBRARY,
+)
+torch.library.register_autograd(
+    "sdc_search::wasserstein_1d", _registered_wasserstein_backward, setup_context=_keep_gradients, lib=_LIBRARY
+)
+torch.library.register_autograd("sdc_search::scale_rows", _refuse_second_derivative, lib=_LIBRARY)
+
+
+def _in_front(size: int, dims: tuple[Any, ...], tensors: tuple[Any, ...]) -> list[Any]:
+    """Move each mapped dimension to the front and give it to those that lack it, of one common rank."""
+    moved = [
+        tensor if tensor is None else tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(tensors, dims, strict=True)
+    ]
+    rank = max(tensor.ndim for tensor in moved if tensor is not None)
+    return [
+        None
+        if tensor is None
+        else tensor.reshape(size, *(1,) * (rank - tensor.ndim), *tensor.shape[1:])
+        for tensor in moved
+    ]
+
+
+def _vmap_calibration(
+    info: Any, dims: Any, code: Tensor, teacher: Tensor, quantiles: Tensor, p: float
+) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    code, teacher, quantiles = _in_front(info.batch_size, dims[:3], (code, teacher, quantiles))
+    result = torch.ops.sdc_search.calibration_loss(code, teacher, quantiles.broadcast_to(code.shape), p)
+    return result, (0, 0)
+
+
+def _vmap_wasserstein(
+    info: Any, dims: Any, x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[int, int, int]]:
+    tensors = _in_front(info.batch_size, dims[:4], (x, y, x_weights, y_weights))
+    return torch.ops.sdc_search.wasserstein_1d(*tensors, p, root), (0, 0, 0)
+
+
+def _vmap_scale_rows(info: Any, dims: Any, rows: Tensor, gradient: Tensor) -> tuple[Tensor, int]:
+    rows = rows.expand(info.batch_size, *rows.shape) if dims[0] is None else rows.movedim(dims[0], 0)
+    gradient = (
+        gradient.expand(info.batch_size, *gradient.shape) if dims[1] is None else gradient.movedim(dims[1], 0)
+    )
+    return torch.ops.sdc_search.scale_rows(rows, gradient), 0
+
+
+torch.library.register_vmap("sdc_search::calibration_loss", _vmap_calibration, lib=_LIBRARY)
+torch.library.register_vmap("sdc_search::wasserstein_1d", _vmap_wasserstein, lib=_LIBRARY)
+torch.library.register_vmap("sdc_search::scale_rows", _vmap_scale_rows, lib=_LIBRARY)
