@@ -12,21 +12,60 @@ namespace {
 constexpr std::size_t kScan = 16;  // with more open numbers than this in a bin, sorting it is cheaper
 constexpr std::uint32_t kNoGroup = 0xffffffffu;
 
-// A table as Quantiles reads it, with what it holds known at compile time.
+// What the bins ask of the quantiles: the least and the largest value of the ranks [begin, end), and their
+// mean. The bins come in ascending order, each beginning where the one before ended.
+struct Part {
+  double lowest, highest, mean;
+};
+
 template <class T>
-struct TableOf {
+struct TableParts {
   const T* values;
 
-  double at(std::int64_t rank) const { return static_cast<double>(values[rank]); }
-  double sum(std::int64_t begin, std::int64_t end) const {
+  Part operator()(std::int64_t begin, std::int64_t end) const {
     double sums[2] = {};
     std::int64_t rank = begin;
     for (; rank + 2 <= end; rank += 2) {
-      sums[0] += at(rank);
-      sums[1] += at(rank + 1);
+      sums[0] += static_cast<double>(values[rank]);
+      sums[1] += static_cast<double>(values[rank + 1]);
     }
-    return sums[0] + sums[1] + (rank < end ? at(rank) : 0);
+    if (rank < end) sums[0] += static_cast<double>(values[rank]);
+    return {static_cast<double>(values[begin]), static_cast<double>(values[end - 1]),
+            (sums[0] + sums[1]) / static_cast<double>(end - begin)};
   }
+};
+
+// Bounds the ranks by the quantile function half a rank beyond them, which the next bin needs too, and takes
+// Simpson's rule for the mean. Where the function may be steep, at both ends, and at the floor it adds up the
+// ranks.
+class BetaParts {
+ public:
+  explicit BetaParts(const Quantiles& quantiles) : quantiles_(quantiles), edge_(quantiles.floor) {}
+
+  Part operator()(std::int64_t begin, std::int64_t end) {
+    const double lowest = edge_, count = static_cast<double>(end - begin);
+    edge_ = value(static_cast<double>(end));
+    if (edge_ <= quantiles_.floor) return {edge_, edge_, edge_};
+    const std::int64_t from_end = std::min(begin, quantiles_.n - end);
+    if (from_end < kEnd || lowest <= quantiles_.floor || end - begin == 1) {
+      double sum = 0;
+      for (std::int64_t rank = begin; rank < end; ++rank) sum += quantiles_.at(rank);
+      return {lowest, edge_, sum / count};
+    }
+    const double middle = value(static_cast<double>(begin) + 0.5 * count);
+    return {lowest, edge_, (lowest + 4 * middle + edge_) / 6};
+  }
+
+ private:
+  static constexpr std::int64_t kEnd = 256;
+
+  double value(double position) const {
+    return std::max(quantiles_.floor,
+                    beta_at(quantiles_.halves, position, static_cast<double>(quantiles_.n)));
+  }
+
+  const Quantiles& quantiles_;
+  double edge_;
 };
 
 float rounded(double value) { return static_cast<float>(value); }
@@ -51,39 +90,34 @@ Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantile
       table_(static_cast<std::size_t>(bins.count)) {
   double variance = 0;
   if (quantiles.table32 != nullptr) {
-    variance = fill(counts, TableOf<float>{quantiles.table32});
+    variance = fill(counts, TableParts<float>{quantiles.table32});
   } else if (quantiles.table64 != nullptr) {
-    variance = fill(counts, TableOf<double>{quantiles.table64});
+    variance = fill(counts, TableParts<double>{quantiles.table64});
   } else {
-    variance = fill(counts, quantiles);
+    variance = fill(counts, BetaParts(quantiles));
   }
   // Moving a number from the negative to the positive signs counts twice.
   loss_error_ = 4 * 2 * std::sqrt(variance);
 }
 
-template <class Source>
-double Brackets::fill(const std::uint32_t* counts, const Source& source) {
+template <class Parts>
+double Brackets::fill(const std::uint32_t* counts, Parts parts) {
   double variance = 0;
   std::uint32_t begin = 0;
   for (std::size_t bin = 0; bin < table_.size(); ++bin) {
     begins_[bin] = begin;
-    const std::uint32_t size = counts[bin];
-    if (size == 0) continue;
-    const std::uint32_t end = begin + size;
-    const float lowest = rounded(source.at(begin));
-    if (size == 1) {
-      table_[bin] = {lowest, 0};
-    } else {
-      const float highest = rounded(source.at(end - 1));
-      const double count = size;
-      const float mean = rounded(source.sum(begin, end) / count);
-      // A little more than the subtractions of the kernel may round away.
-      const float reach = std::max(mean - lowest, highest - mean);
-      const float unit =
-          std::numeric_limits<float>::epsilon() * std::max(std::fabs(lowest), std::fabs(highest));
-      table_[bin] = {mean, reach + 4 * unit};
+    if (counts[bin] == 0) continue;
+    const std::uint32_t end = begin + counts[bin];
+    const Part part = parts(begin, end);
+    const double count = counts[bin];
+    const float lowest = rounded(part.lowest), highest = rounded(part.highest), mean = rounded(part.mean);
+    // A little more than the roundings here and in the kernel's subtraction can come to.
+    const float slack =
+        4 * std::numeric_limits<float>::epsilon() * std::max(std::fabs(lowest), std::fabs(highest));
+    table_[bin] = {mean, std::max(mean - lowest, highest - mean) + slack};
+    if (counts[bin] > 1) {
       // The variance of a rank sum (Wilcoxon's) of half the numbers, in units of the quantiles' step.
-      const double step = (static_cast<double>(highest) - lowest) / (count - 1);
+      const double step = (part.highest - part.lowest) / (count - 1);
       variance += step * step * (count * count / 4) * (count + 1) / 12;
     }
     begin = end;

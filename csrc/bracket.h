@@ -42,8 +42,8 @@ class Brackets {
                  std::vector<std::int8_t>* signs) const;
 
  private:
-  template <class Source>
-  double fill(const std::uint32_t* counts, const Source& source);
+  template <class Parts>
+  double fill(const std::uint32_t* counts, Parts parts);
   std::int32_t bin_of(float t) const;
 
   Bins bins_;

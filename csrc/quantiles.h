@@ -30,13 +30,12 @@ struct Quantiles {
   double floor = -1;                 // a Beta distribution's values below it are raised to it
 
   double at(std::int64_t rank) const;
-  // The sum of the values of the ranks [begin, end). For a Beta distribution an integral of four points
-  // stands for the sum where there are many ranks away from the ends: its error is below 1e-9 of a value's
-  // for a part so small that the values in it differ by less than 1e-3.
-  double sum(std::int64_t begin, std::int64_t end) const;
   // Whether a table is in ascending order and finite; true for a Beta distribution.
   bool ascending() const;
 };
+
+// 2 BetaPPF(position / n) - 1, for 0 <= position <= n.
+double beta_at(const BetaHalf halves[2], double position, double n);
 
 // out[j] = 2 BetaPPF((2j + 1) / (2n)) - 1 for j < n.
 void beta_quantiles(const BetaHalf halves[2], std::int64_t n, int threads, double* out);

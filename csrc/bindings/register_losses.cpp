@@ -142,13 +142,16 @@ void half(Address features, Address outputs, std::int64_t n, std::int64_t d, std
       static_cast<float>(sdc_loss_half(batch, quantiles, quantization, threads, pointer<float>(gradient)));
 }
 
-void all(Address features, Address outputs, std::int64_t n, std::int64_t d, std::int64_t k,
-         const BetaSpline& spline, double floor, double quantization, int threads, Address loss,
+// Quantiles from a table, or where that is absent from the spline.
+void all(Address features, Address outputs, std::int64_t n, std::int64_t d, std::int64_t k, Address table,
+         const BetaSpline* spline, double floor, double quantization, int threads, Address loss,
          Address gradient) {
   const Batch batch = batch_of(features, outputs, n, d, k);
   Quantiles quantiles;
   quantiles.n = n * (n - 1) / 2;
-  quantiles.halves = spline.halves();
+  quantiles.table64 = pointer<const double>(table);
+  if (table == 0 && spline == nullptr) throw std::invalid_argument("a table or a spline must be there");
+  if (table == 0) quantiles.halves = spline->halves();
   quantiles.floor = floor;
   const py::gil_scoped_release unlocked;
   *pointer<float>(loss) =

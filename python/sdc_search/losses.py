@@ -365,10 +365,13 @@ class SDCLoss(nn.Module):
         """Compute everything in one native call, where there is one."""
         if self.pairs == "half":
             return ops.sdc_loss_half(features, outputs, self._quantiles(len(outputs) // 2), self.quantization)
+        n_pairs = len(outputs) * (len(outputs) - 1) // 2
+        if n_pairs <= CACHED_VALUES:
+            return ops.sdc_loss_all(features, outputs, self._quantiles(n_pairs), self.quantization)
         spline = beta_spline(float(self.alpha), float(self.beta)) if self.distribution is None else None
         if spline is None:
             return None
-        return ops.sdc_loss_all(features, outputs, spline, self._floor(), self.quantization)
+        return ops.sdc_loss_all(features, outputs, (spline, self._floor()), self.quantization)
 
     def _composite(self, teacher: Tensor, outputs: Tensor) -> Tensor:
         directions = functional.normalize(_at_least_float32(outputs), dim=1)

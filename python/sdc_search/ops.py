@@ -67,14 +67,17 @@ def wasserstein_1d(x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights,
 
 def sdc_loss_half(features: Tensor, outputs: Tensor, table: Tensor, quantization: float) -> Tensor:
     """Compute the loss of `SDCLoss` on half pairs. Eager float32 ``(N, d)``, ``(N, K)``; float64 ``(N // 2,)``."""
-    return _sdc_loss(_half, features, outputs, table, -1.0, quantization)
+    return _sdc_loss(_half, features, outputs, table, quantization)
 
 
 def sdc_loss_all(
-    features: Tensor, outputs: Tensor, spline: core.BetaSpline, floor: float, quantization: float
+    features: Tensor, outputs: Tensor, quantiles: Tensor | tuple[core.BetaSpline, float], quantization: float
 ) -> Tensor:
-    """Compute the loss of `SDCLoss` on all pairs, its quantiles raised to at least `floor`. Eager float32."""
-    return _sdc_loss(_all, features, outputs, spline, floor, quantization)
+    """Compute the loss of `SDCLoss` on all pairs. Eager float32.
+
+    `quantiles` are a float64 table ``(N (N − 1) / 2,)``, or a spline and the least value that it is raised to.
+    """
+    return _sdc_loss(_all, features, outputs, quantiles, quantization)
 
 
 def _calibrate(
@@ -204,25 +207,21 @@ def _wasserstein_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 _wasserstein_backward_once = once_differentiable(_wasserstein_backward)
 
 
-def _sdc_loss(
-    native: Any, features: Tensor, outputs: Tensor, quantiles: Any, floor: float, quantization: float
-) -> Tensor:
+def _sdc_loss(native: Any, features: Tensor, outputs: Tensor, quantiles: Any, quantization: float) -> Tensor:
     features = features.detach().contiguous()
     if outputs.requires_grad and torch.is_grad_enabled():
-        loss: Tensor = _SDCLoss.apply(native, features, outputs, quantiles, floor, quantization)  # type: ignore[no-untyped-call]
+        loss: Tensor = _SDCLoss.apply(native, features, outputs, quantiles, quantization)  # type: ignore[no-untyped-call]
         return loss
-    return torch.as_tensor(native(features, outputs, quantiles, floor, quantization, None))
+    return torch.as_tensor(native(features, outputs, quantiles, quantization, None))
 
 
-def _half(
-    features: Tensor, outputs: Tensor, table: Tensor, _: float, quantization: float, gradient: Tensor | None
-) -> Tensor:
+def _half(features: Tensor, outputs: Tensor, table: Tensor, quantization: float, gradient: Tensor | None) -> Tensor:
     outputs = outputs.contiguous()
     loss = outputs.new_empty(())
     core.sdc_loss_half(
         features.data_ptr(),
         outputs.data_ptr(),
-        *outputs.shape[:1],
+        outputs.shape[0],
         features.shape[1],
         outputs.shape[1],
         table.data_ptr(),
@@ -234,22 +233,17 @@ def _half(
     return loss
 
 
-def _all(
-    features: Tensor,
-    outputs: Tensor,
-    spline: core.BetaSpline,
-    floor: float,
-    quantization: float,
-    gradient: Tensor | None,
-) -> Tensor:
+def _all(features: Tensor, outputs: Tensor, quantiles: Any, quantization: float, gradient: Tensor | None) -> Tensor:
     outputs = outputs.contiguous()
     loss = outputs.new_empty(())
+    spline, floor = (None, -1.0) if isinstance(quantiles, Tensor) else quantiles
     core.sdc_loss_all(
         features.data_ptr(),
         outputs.data_ptr(),
         outputs.shape[0],
         features.shape[1],
         outputs.shape[1],
+        quantiles.data_ptr() if spline is None else 0,
         spline,
         floor,
         quantization,
@@ -263,10 +257,10 @@ def _all(
 class _SDCLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, native: Any, features: Tensor, outputs: Tensor, quantiles: Any, floor: float, quantization: float
+        ctx: Any, native: Any, features: Tensor, outputs: Tensor, quantiles: Any, quantization: float
     ) -> Tensor:
         ctx.kept = torch.empty(outputs.shape, dtype=outputs.dtype)
-        return torch.as_tensor(native(features, outputs, quantiles, floor, quantization, ctx.kept))
+        return torch.as_tensor(native(features, outputs, quantiles, quantization, ctx.kept))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -276,7 +270,7 @@ class _SDCLoss(torch.autograd.Function):
 
 
 def _sdc_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return None, None, ctx.kept * grad, None, None, None
+    return None, None, ctx.kept * grad, None, None
 
 
 _sdc_backward_once = once_differentiable(_sdc_backward)
