@@ -115,7 +115,8 @@ double sum_ranks(const T* code, const Ranked<U>* order, Table quantile, std::int
     sum += static_cast<double>(cost.of(distance));
     if (target.signs != nullptr) {
       target.signs[i] = static_cast<std::int8_t>((distance > 0) - (distance < 0));
-    } else if (target.gradient != nullptr) {
+    }
+    if (target.gradient != nullptr) {
       target.gradient[i] = target.scale * cost.slope(distance);
     }
   }
@@ -233,7 +234,8 @@ double calibrated_row(const T* code, const U* teacher, const Quantiles& quantile
     sum = 0;
     bool done = false;
     if constexpr (std::is_same_v<T, float> && std::is_same_v<U, float>) {
-      if (p == 1 && (method == Method::bracket || (method == Method::automatic && n >= kBracket))) {
+      if (p == 1 && target.gradient == nullptr &&
+          (method == Method::bracket || (method == Method::automatic && n >= kBracket))) {
         done = bracketed_row(code, teacher, quantiles, n, low, high, threads, method == Method::bracket,
                              target.signs, &sum);
       }
@@ -288,9 +290,8 @@ double calibration_loss(const T* code, const U* teacher, const Quantiles& quanti
   for_rows(rows, n, threads, [&](std::int64_t r, int row_threads, int worker) {
     auto& sorter = sorters[static_cast<std::size_t>(worker)];
     if (sorter == nullptr) sorter = std::make_unique<StableOrder<U>>();
-    const Target<T> target{p == 1 && signs != nullptr ? signs + r * n : nullptr,
-                           p != 1 && gradient != nullptr ? gradient + r * n : nullptr,
-                           static_cast<T>(1 / total)};
+    const Target<T> target{signs != nullptr ? signs + r * n : nullptr,
+                           gradient != nullptr ? gradient + r * n : nullptr, static_cast<T>(1 / total)};
     sums[static_cast<std::size_t>(r)] =
         calibrated_row(code + r * n, teacher + r * n, shifted(quantiles, r * quantile_stride), n, p,
                        row_threads, method, sorter.get(), target);

@@ -23,14 +23,14 @@ enum class Method : int { automatic, sort, bracket };
 // of row 0; those of row r lie r * quantile_stride further in its table (0: all rows share them). Throws
 // std::invalid_argument where they are not ascending.
 //
-// The gradient with respect to the codes goes to one of two places, if that is not null: for p = 1 its sign,
-// -1, 0, 1 or kNanSign, to `signs`, where the gradient is that divided by rows * n; otherwise the gradient to
-// `gradient`.
+// The gradient with respect to the codes goes to `gradient` if that is not null. For p = 1 it is +-1 / (rows
+// * n) and its sign may go to `signs` instead, -1, 0, 1 or kNanSign: a quarter of the memory, and large rows
+// need no sort.
 //
-// p = 1 with T = U = float needs no sort in large rows: a histogram of the teacher bounds every rank, and so
-// C, from both sides, which decides all signs but a few; those are ranked exactly. Gradients are exact either
-// way. The loss then takes the mean of C in each bin; where that may cost more than 2e-7 of the loss, or too
-// many signs stay open, the row is sorted after all.
+// p = 1 with T = U = float and no `gradient` needs no sort in large rows: a histogram of the teacher bounds
+// every rank, and so C, from both sides, which decides all signs but a few; those are ranked exactly.
+// Gradients are exact either way. The loss then takes the mean of C in each bin; where that may cost more
+// than 2e-7 of the loss, or too many signs stay open, the row is sorted after all.
 template <class T, class U>
 double calibration_loss(const T* code, const U* teacher, const Quantiles& quantiles,
                         std::int64_t quantile_stride, std::int64_t rows, std::int64_t n, double p,

@@ -178,18 +178,19 @@ def calibration_loss(
             "code_similarity and feature_similarity must have one shape (..., n) that is not empty, got"
             f" {tuple(shape)} and {tuple(feature_similarity.shape)}"
         )
-    if quantiles.shape != shape[-1:] and quantiles.shape != shape:
+    table = quantiles.shape
+    if table != shape and table != shape[-1:]:
         raise ValueError(
-            f"quantiles must have shape {tuple(shape[-1:])} or that of the similarities,"
-            f" got {tuple(quantiles.shape)}"
+            f"quantiles must have shape {tuple(shape[-1:])} or that of the similarities, got {tuple(table)}"
         )
-    _check_power(p)
+    if p != 1:
+        _check_power(p)
     if not code_similarity.device == feature_similarity.device == quantiles.device:
         _check_devices(code_similarity=code_similarity, feature_similarity=feature_similarity, quantiles=quantiles)
     return ops.calibration_loss(
         _at_least_float32(code_similarity),
-        _at_least_float32(feature_similarity.detach()),
-        _at_least_float32(quantiles.detach()),
+        _at_least_float32(feature_similarity),
+        _at_least_float32(quantiles),
         float(p),
     )
 
@@ -493,7 +494,8 @@ def _nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     """Half precision and integers to float32; float32 and float64 stay."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    dtype = tensor.dtype
+    return tensor if dtype is torch.float32 or dtype is torch.float64 else tensor.float()
 
 
 def _check_real(name: str, tensor: Tensor) -> None:

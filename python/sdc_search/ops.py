@@ -21,6 +21,14 @@ from sdc_search.native import core
 Weights: TypeAlias = Tensor | None
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+_BYTES_FROM = 1 << 16  # with so many similarities the gradient waits as one byte each; a call fewer otherwise
+
+
+class _EagerFunction(torch.autograd.Function):
+    @classmethod
+    def call(cls, *args: Any) -> Any:
+        """`apply` without its search for transforms of torch.func, which `is_eager` has excluded."""
+        return super(torch.autograd.Function, cls).apply(*args)  # type: ignore[misc]
 
 
 def is_eager(*tensors: Tensor) -> bool:
@@ -28,9 +36,9 @@ def is_eager(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     for tensor in tensors:
-        if type(tensor) not in _PLAIN_TYPES or tensor.device.type != "cpu":
+        if type(tensor) not in _PLAIN_TYPES or not tensor.is_cpu:
             return False
-    return torch._C._functorch.peek_interpreter_stack() is None and not torch._C._len_torch_dispatch_stack()
+    return not (torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack())
 
 
 def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
@@ -41,7 +49,7 @@ def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float)
     """
     if is_eager(code, teacher, quantiles):
         if code.requires_grad and torch.is_grad_enabled():
-            loss: Tensor = _CalibrationLoss.apply(code, teacher, quantiles, p)  # type: ignore[no-untyped-call]
+            loss: Tensor = _CalibrationLoss.call(code, teacher, quantiles, p)
             return loss
         return _calibrate(code, teacher, quantiles, p, None, None)
     if code.device.type != "cpu" and not torch.compiler.is_compiling():
@@ -58,7 +66,7 @@ def wasserstein_1d(x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights,
     given = [weights for weights in (x_weights, y_weights) if weights is not None]
     if is_eager(x, y, *given):
         if torch.is_grad_enabled() and (x.requires_grad or y.requires_grad):
-            losses: Tensor = _Wasserstein.apply(x, y, x_weights, y_weights, p, root)  # type: ignore[no-untyped-call]
+            losses: Tensor = _Wasserstein.call(x, y, x_weights, y_weights, p, root)
             return losses
         return _transport(x, y, x_weights, y_weights, p, root, None, None)
     losses, _, _ = torch.ops.sdc_search.wasserstein_1d(x, y, x_weights, y_weights, p, root)
@@ -106,13 +114,13 @@ def _calibrate(
     return loss
 
 
-class _CalibrationLoss(torch.autograd.Function):
-    """Keeps one byte a similarity for the way back if p = 1, else the gradient."""
+class _CalibrationLoss(_EagerFunction):
+    """Keeps the gradient for the way back, as signs where it is long and p = 1."""
 
     @staticmethod
     def forward(ctx: Any, code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
-        ctx.real = code.dtype
-        if p == 1:
+        if p == 1 and code.numel() >= _BYTES_FROM:
+            ctx.real = code.dtype
             ctx.kept = torch.empty(code.shape, dtype=torch.int8)
             return _calibrate(code, teacher, quantiles, p, ctx.kept, None)
         ctx.kept = torch.empty(code.shape, dtype=code.dtype)
@@ -180,7 +188,7 @@ def _transport(
     return losses
 
 
-class _Wasserstein(torch.autograd.Function):
+class _Wasserstein(_EagerFunction):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool
@@ -210,7 +218,7 @@ _wasserstein_backward_once = once_differentiable(_wasserstein_backward)
 def _sdc_loss(native: Any, features: Tensor, outputs: Tensor, quantiles: Any, quantization: float) -> Tensor:
     features = features.detach().contiguous()
     if outputs.requires_grad and torch.is_grad_enabled():
-        loss: Tensor = _SDCLoss.apply(native, features, outputs, quantiles, quantization)  # type: ignore[no-untyped-call]
+        loss: Tensor = _SDCLoss.call(native, features, outputs, quantiles, quantization)
         return loss
     return torch.as_tensor(native(features, outputs, quantiles, quantization, None))
 
@@ -254,7 +262,7 @@ def _all(features: Tensor, outputs: Tensor, quantiles: Any, quantization: float,
     return loss
 
 
-class _SDCLoss(torch.autograd.Function):
+class _SDCLoss(_EagerFunction):
     @staticmethod
     def forward(
         ctx: Any, native: Any, features: Tensor, outputs: Tensor, quantiles: Any, quantization: float
@@ -301,7 +309,7 @@ def _calibration_cpu(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float)
     rows = [tensor.reshape(-1, n) for tensor in (code, teacher, quantiles.broadcast_to(code.shape), gradient)]
     flat = losses.view(-1)
     for row, (s, t, c, out) in enumerate(zip(*rows, strict=True)):
-        if p == 1:
+        if p == 1 and n >= _BYTES_FROM:
             signs = torch.empty(n, dtype=torch.int8)
             flat[row] = _calibrate(s, t, c, p, signs, None)
             core.scale_signs(
