@@ -197,7 +197,15 @@ def test_bad_sdc_parameters(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("features", "outputs"), [((4, 2), (5, 2)), ((1, 2), (1, 2)), ((4,), (4, 2)), ((2, 4, 2), (2, 4, 2))]
+    ("features", "outputs"),
+    [
+        ((4, 2), (5, 2)),
+        ((1, 2), (1, 2)),
+        ((4,), (4, 2)),
+        ((4, 2), (4,)),
+        ((2, 4, 2), (2, 5, 2)),
+        ((2, 4, 2), (3, 4, 2)),
+    ],
 )
 def test_bad_sdc_shapes(features, outputs):
     with pytest.raises(ValueError, match="features and outputs must have shapes"):

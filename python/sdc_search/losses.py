@@ -109,7 +109,9 @@ def wasserstein_1d(
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
     _check_devices(x=x, y=y, x_weights=x_weights, y_weights=y_weights)
     if x.device.type not in ("cpu", "meta"):
-        raise ValueError(f"wasserstein_1d runs on the CPU, got tensors on {x.device}: pass x.cpu() and y.cpu()")
+        raise ValueError(
+            f"wasserstein_1d runs on the CPU, got tensors on {x.device}: pass x.cpu() and y.cpu()"
+        )
     real = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
     losses = ops.wasserstein_1d(
         x.to(real),
@@ -186,7 +188,9 @@ def calibration_loss(
     if p != 1:
         _check_power(p)
     if not code_similarity.device == feature_similarity.device == quantiles.device:
-        _check_devices(code_similarity=code_similarity, feature_similarity=feature_similarity, quantiles=quantiles)
+        _check_devices(
+            code_similarity=code_similarity, feature_similarity=feature_similarity, quantiles=quantiles
+        )
     return ops.calibration_loss(
         _at_least_float32(code_similarity),
         _at_least_float32(feature_similarity),
@@ -337,14 +341,15 @@ class SDCLoss(nn.Module):
             return self._views(features, outputs, teacher_similarity)
         if outputs.ndim != 2 or not 2 <= len(outputs) <= _MOST_ROWS or outputs.shape[1] == 0:
             raise ValueError(
-                f"outputs must have shape (N, K) or (V, N, K) with N from 2 to {_MOST_ROWS}, got {tuple(outputs.shape)}"
+                f"features and outputs must have shapes (N, d) and (N, K), N from 2 to {_MOST_ROWS}, or (V, N, d) and"
+                f" (V, N, K) for views, got {_shape(features)} and {tuple(outputs.shape)}"
             )
         if teacher_similarity is not None:
             return self._composite(self._pair_teacher(teacher_similarity, len(outputs)), outputs)
         if features is None or features.ndim != 2 or len(features) != len(outputs) or features.shape[1] == 0:
             raise ValueError(
-                "features must have shape (N, d) with the N of outputs, "
-                f"{len(outputs)}, got {None if features is None else tuple(features.shape)}"
+                "features and outputs must have shapes (N, d) and (N, K) with one N,"
+                f" got {_shape(features)} and {tuple(outputs.shape)}"
             )
         _check_devices(features=features, outputs=outputs)
         if ops.is_eager(features, outputs) and torch.float64 not in (features.dtype, outputs.dtype):
@@ -356,7 +361,15 @@ class SDCLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the parameters in the module's repr."""
-        names = ("alpha", "beta", "pairs", "quantization", "contrastive", "temperature", "clip_negative_targets")
+        names = (
+            "alpha",
+            "beta",
+            "pairs",
+            "quantization",
+            "contrastive",
+            "temperature",
+            "clip_negative_targets",
+        )
         shown = [f"{name}={getattr(self, name)!r}" for name in names]
         if self.distribution is not None:
             shown.append(f"distribution={self.distribution!r}")
@@ -386,11 +399,13 @@ class SDCLoss(nn.Module):
 
     def _views(self, features: Tensor | None, outputs: Tensor, teacher_similarity: Tensor | None) -> Tensor:
         if teacher_similarity is not None:
-            raise ValueError("teacher_similarity does not go with views: pass it with outputs of shape (N, K)")
+            raise ValueError(
+                "teacher_similarity does not go with views: pass it with outputs of shape (N, K)"
+            )
         if features is None or features.ndim != 3 or features.shape[:2] != outputs.shape[:2]:
             raise ValueError(
-                "with views, features must have shape (V, N, d) with the V and N of outputs, "
-                f"{tuple(outputs.shape[:2])}, got {None if features is None else tuple(features.shape)}"
+                "with views, features and outputs must have shapes (V, N, d) and (V, N, K) with one V and N,"
+                f" got {_shape(features)} and {tuple(outputs.shape)}"
             )
         if len(outputs) not in (2, 3):
             raise ValueError(f"views must be 2 or 3, got {len(outputs)}")
@@ -433,7 +448,9 @@ class SDCLoss(nn.Module):
         if self.pairs == "half":
             half = len(directions) // 2
             return (directions[:half] * directions[half : 2 * half]).sum(dim=1)
-        first, second = torch.triu_indices(len(directions), len(directions), offset=1, device=directions.device)
+        first, second = torch.triu_indices(
+            len(directions), len(directions), offset=1, device=directions.device
+        )
         return (directions @ directions.T)[first, second]
 
     def _pair_teacher(self, similarity: Tensor, n: int) -> Tensor:
@@ -446,7 +463,7 @@ class SDCLoss(nn.Module):
                 f"teacher_similarity must have shape {(n, n)} or {(n_pairs,)}, got {tuple(similarity.shape)}"
             )
         if self.pairs == "half":
-            return similarity.diagonal(n // 2)[:n_pairs]
+            return similarity.diagonal(n // 2)[:n_pairs]  # (i, i + n // 2)
         first, second = torch.triu_indices(n, n, offset=1, device=similarity.device)
         return similarity[first, second]
 
@@ -498,6 +515,10 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if dtype is torch.float32 or dtype is torch.float64 else tensor.float()
 
 
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
+
+
 def _check_real(name: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch tensor, got {type(tensor).__name__}")
@@ -507,13 +528,15 @@ def _check_real(name: str, tensor: Tensor) -> None:
 
 def _check_power(p: float) -> None:
     if not 1 <= p < float("inf"):
-        raise ValueError(f"p must be finite and at least 1, got {p}")
+        raise ValueError(f"p must be at least 1 and finite, got {p}")
 
 
 def _check_devices(**tensors: Tensor | None) -> None:
     devices = {name: str(tensor.device) for name, tensor in tensors.items() if tensor is not None}
     if len(set(devices.values())) > 1:
-        raise ValueError(f"{' and '.join(devices)} must lie on one device, got {' and '.join(devices.values())}")
+        raise ValueError(
+            f"{' and '.join(devices)} must lie on one device, got {' and '.join(devices.values())}"
+        )
 
 
 def _weights(name: str, weights: Tensor | None, sample: Tensor, real: torch.dtype) -> Tensor | None:

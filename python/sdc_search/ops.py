@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from sdc_search.native import core
+from sdc_search.quantiles import beta_table
 
 Weights: TypeAlias = Tensor | None
 
@@ -25,10 +25,38 @@ _BYTES_FROM = 1 << 16  # with so many similarities the gradient waits as one byt
 
 
 class _EagerFunction(torch.autograd.Function):
+    """A function that is differentiated once; `_gradient` computes what goes back."""
+
     @classmethod
     def call(cls, *args: Any) -> Any:
         """`apply` without its search for transforms of torch.func, which `is_eager` has excluded."""
         return super(torch.autograd.Function, cls).apply(*args)  # type: ignore[misc]
+
+    @classmethod
+    def backward(cls, ctx: Any, *grads: Tensor) -> Any:
+        if not torch.is_grad_enabled():
+            return cls._gradient(ctx, *grads)
+        # create_graph=True: what has no derivative must say so when it is asked for one
+        with torch.no_grad():
+            gradients = cls._gradient(ctx, *grads)
+        return tuple(
+            None if gradient is None else _NoDerivative.apply(gradient.requires_grad_())  # type: ignore[no-untyped-call]
+            for gradient in gradients
+        )
+
+    @staticmethod
+    def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        raise NotImplementedError
+
+
+class _NoDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _refuse_second_derivative(ctx, *grads)
 
 
 def is_eager(*tensors: Tensor) -> bool:
@@ -58,7 +86,9 @@ def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float)
     return torch.as_tensor(losses.mean())
 
 
-def wasserstein_1d(x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool) -> Tensor:
+def wasserstein_1d(
+    x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool
+) -> Tensor:
     """Compute the distances of rows: see `sdc_search.losses.wasserstein_1d`.
 
     All are of one dtype, float32 or float64; shapes ``(..., n)`` and ``(..., m)``, weights as their samples.
@@ -127,30 +157,21 @@ class _CalibrationLoss(_EagerFunction):
         return _calibrate(code, teacher, quantiles, p, None, ctx.kept)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            return _calibration_backward_once(ctx, *grads)
-        return _calibration_backward(ctx, *grads)
-
-
-def _calibration_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-    kept = ctx.kept
-    if kept.dtype is not torch.int8:
-        return kept * grad, None, None, None
-    gradient = torch.empty(kept.shape, dtype=ctx.real)
-    n = kept.numel()
-    core.scale_signs(
-        kept.data_ptr(),
-        n,
-        grad.item() / n,
-        core.num_threads(),
-        gradient.data_ptr(),
-        ctx.real is torch.float64,
-    )
-    return gradient, None, None, None
-
-
-_calibration_backward_once = once_differentiable(_calibration_backward)  # its error is raised when it is needed
+    def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        kept = ctx.kept
+        if kept.dtype is not torch.int8:
+            return kept * grad, None, None, None
+        gradient = torch.empty(kept.shape, dtype=ctx.real)
+        n = kept.numel()
+        core.scale_signs(
+            kept.data_ptr(),
+            n,
+            grad.item() / n,
+            core.num_threads(),
+            gradient.data_ptr(),
+            ctx.real is torch.float64,
+        )
+        return gradient, None, None, None
 
 
 def _transport(
@@ -201,18 +222,9 @@ class _Wasserstein(_EagerFunction):
         return _transport(x, y, x_weights, y_weights, p, root, *ctx.kept)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            return _wasserstein_backward_once(ctx, *grads)
-        return _wasserstein_backward(ctx, *grads)
-
-
-def _wasserstein_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    rows = grad.unsqueeze(-1)
-    return *(None if kept is None else kept * rows for kept in ctx.kept), None, None, None, None
-
-
-_wasserstein_backward_once = once_differentiable(_wasserstein_backward)
+    def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows = grad.unsqueeze(-1)
+        return *(None if kept is None else kept * rows for kept in ctx.kept), None, None, None, None
 
 
 def _sdc_loss(native: Any, features: Tensor, outputs: Tensor, quantiles: Any, quantization: float) -> Tensor:
@@ -223,7 +235,9 @@ def _sdc_loss(native: Any, features: Tensor, outputs: Tensor, quantiles: Any, qu
     return torch.as_tensor(native(features, outputs, quantiles, quantization, None))
 
 
-def _half(features: Tensor, outputs: Tensor, table: Tensor, quantization: float, gradient: Tensor | None) -> Tensor:
+def _half(
+    features: Tensor, outputs: Tensor, table: Tensor, quantization: float, gradient: Tensor | None
+) -> Tensor:
     outputs = outputs.contiguous()
     loss = outputs.new_empty(())
     core.sdc_loss_half(
@@ -241,7 +255,9 @@ def _half(features: Tensor, outputs: Tensor, table: Tensor, quantization: float,
     return loss
 
 
-def _all(features: Tensor, outputs: Tensor, quantiles: Any, quantization: float, gradient: Tensor | None) -> Tensor:
+def _all(
+    features: Tensor, outputs: Tensor, quantiles: Any, quantization: float, gradient: Tensor | None
+) -> Tensor:
     outputs = outputs.contiguous()
     loss = outputs.new_empty(())
     spline, floor = (None, -1.0) if isinstance(quantiles, Tensor) else quantiles
@@ -271,17 +287,8 @@ class _SDCLoss(_EagerFunction):
         return torch.as_tensor(native(features, outputs, quantiles, quantization, ctx.kept))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            return _sdc_backward_once(ctx, *grads)
-        return _sdc_backward(ctx, *grads)
-
-
-def _sdc_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return None, None, ctx.kept * grad, None, None
-
-
-_sdc_backward_once = once_differentiable(_sdc_backward)
+    def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, ctx.kept * grad, None, None
 
 
 def _plain_calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
@@ -298,7 +305,8 @@ _LIBRARY.define(
     "wasserstein_1d(Tensor x, Tensor y, Tensor? x_weights, Tensor? y_weights, float p, bool root)"
     " -> (Tensor losses, Tensor x_gradient, Tensor y_gradient)"
 )
-_LIBRARY.define("scale_rows(Tensor rows, Tensor gradient) -> Tensor")
+_LIBRARY.define("beta_quantiles(SymInt n, float alpha, float beta, float floor) -> Tensor")
+_LIBRARY.define("scale_rows(Tensor rows, Tensor gradient, Tensor source) -> Tensor")
 
 
 def _calibration_cpu(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> tuple[Tensor, Tensor]:
@@ -337,39 +345,49 @@ def _wasserstein_fake(
     return x.new_empty(x.shape[:-1]), x.new_empty(x.shape), y.new_empty(y.shape)
 
 
-def _scale_rows(rows: Tensor, gradient: Tensor) -> Tensor:
+def _beta_quantiles(n: int, alpha: float, beta: float, floor: float) -> Tensor:
+    return beta_table(n, alpha, beta, floor).clone()
+
+
+def _beta_quantiles_fake(n: int, alpha: float, beta: float, floor: float) -> Tensor:
+    return torch.empty(n, dtype=torch.float64)
+
+
+def _scale_rows(rows: Tensor, gradient: Tensor, source: Tensor) -> Tensor:
+    """Scale a gradient; `source`, what it was taken with respect to, is there to refuse a second one."""
     return rows.unsqueeze(-1) * gradient
 
 
-def _scale_rows_fake(rows: Tensor, gradient: Tensor) -> Tensor:
+def _scale_rows_fake(rows: Tensor, gradient: Tensor, source: Tensor) -> Tensor:
     return torch.empty_like(gradient, memory_format=torch.contiguous_format)
 
 
 _LIBRARY.impl("calibration_loss", _calibration_cpu, "CPU")
 _LIBRARY.impl("wasserstein_1d", _wasserstein_cpu, "CPU")
+_LIBRARY.impl("beta_quantiles", _beta_quantiles, "CompositeExplicitAutograd")
 _LIBRARY.impl("scale_rows", _scale_rows, "CPU")
 torch.library.register_fake("sdc_search::calibration_loss", _calibration_fake, lib=_LIBRARY)
 torch.library.register_fake("sdc_search::wasserstein_1d", _wasserstein_fake, lib=_LIBRARY)
+torch.library.register_fake("sdc_search::beta_quantiles", _beta_quantiles_fake, lib=_LIBRARY)
 torch.library.register_fake("sdc_search::scale_rows", _scale_rows_fake, lib=_LIBRARY)
 
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     gradients = output[1:]
-    ctx.save_for_backward(*gradients)
+    ctx.save_for_backward(*gradients, *inputs[: len(gradients)])
     ctx.mark_non_differentiable(*gradients)
+    ctx.n_inputs = len(inputs)
 
 
-def _registered_calibration_backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-    (gradient,) = ctx.saved_tensors
-    return torch.ops.sdc_search.scale_rows(grad, gradient), None, None, None
-
-
-def _registered_wasserstein_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _registered_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    n = len(ctx.saved_tensors) // 2
     scaled = [
-        torch.ops.sdc_search.scale_rows(grad, gradient) if needed else None
-        for gradient, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+        torch.ops.sdc_search.scale_rows(grad, gradient, source) if needed else None
+        for gradient, source, needed in zip(
+            ctx.saved_tensors[:n], ctx.saved_tensors[n:], ctx.needs_input_grad[:n], strict=True
+        )
     ]
-    return *scaled, None, None, None, None
+    return *scaled, *[None] * (ctx.n_inputs - n)
 
 
 def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
@@ -377,13 +395,13 @@ def _refuse_second_derivative(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
 
 
 torch.library.register_autograd(
-    "sdc_search::calibration_loss",
-    _registered_calibration_backward,
-    setup_context=_keep_gradients,
-    lib=_LIBRARY,
+    "sdc_search::calibration_loss", _registered_backward, setup_context=_keep_gradients, lib=_LIBRARY
 )
 torch.library.register_autograd(
-    "sdc_search::wasserstein_1d", _registered_wasserstein_backward, setup_context=_keep_gradients, lib=_LIBRARY
+    "sdc_search::wasserstein_1d",
+    _registered_backward,
+    setup_context=_keep_gradients,
+    lib=_LIBRARY,
 )
 torch.library.register_autograd("sdc_search::scale_rows", _refuse_second_derivative, lib=_LIBRARY)
 
@@ -391,14 +409,16 @@ torch.library.register_autograd("sdc_search::scale_rows", _refuse_second_derivat
 def _in_front(size: int, dims: tuple[Any, ...], tensors: tuple[Any, ...]) -> list[Any]:
     """Move each mapped dimension to the front and give it to those that lack it, of one common rank."""
     moved = [
-        tensor if tensor is None else tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        tensor
+        if tensor is None
+        else tensor.expand(size, *tensor.shape)
+        if dim is None
+        else tensor.movedim(dim, 0)
         for tensor, dim in zip(tensors, dims, strict=True)
     ]
     rank = max(tensor.ndim for tensor in moved if tensor is not None)
     return [
-        None
-        if tensor is None
-        else tensor.reshape(size, *(1,) * (rank - tensor.ndim), *tensor.shape[1:])
+        None if tensor is None else tensor.reshape(size, *(1,) * (rank - tensor.ndim), *tensor.shape[1:])
         for tensor in moved
     ]
 
@@ -418,12 +438,14 @@ def _vmap_wasserstein(
     return torch.ops.sdc_search.wasserstein_1d(*tensors, p, root), (0, 0, 0)
 
 
-def _vmap_scale_rows(info: Any, dims: Any, rows: Tensor, gradient: Tensor) -> tuple[Tensor, int]:
-    rows = rows.expand(info.batch_size, *rows.shape) if dims[0] is None else rows.movedim(dims[0], 0)
-    gradient = (
-        gradient.expand(info.batch_size, *gradient.shape) if dims[1] is None else gradient.movedim(dims[1], 0)
+def _vmap_scale_rows(
+    info: Any, dims: Any, rows: Tensor, gradient: Tensor, source: Tensor
+) -> tuple[Tensor, int]:
+    rows, gradient, source = (
+        tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip((rows, gradient, source), dims, strict=True)
     )
-    return torch.ops.sdc_search.scale_rows(rows, gradient), 0
+    return torch.ops.sdc_search.scale_rows(rows, gradient, source), 0
 
 
 torch.library.register_vmap("sdc_search::calibration_loss", _vmap_calibration, lib=_LIBRARY)

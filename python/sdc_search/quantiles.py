@@ -158,7 +158,9 @@ def distribution_quantiles(n: int, distribution: Distribution) -> Tensor:
             return uniform_quantiles(n)
         if distribution == "gaussian":
             return gaussian_quantiles(n)
-        raise ValueError(f"distribution must be 'uniform' or 'gaussian' if it is a name, got {distribution!r}")
+        raise ValueError(
+            f"distribution must be 'uniform' or 'gaussian' if it is a name, got {distribution!r}"
+        )
     if isinstance(distribution, (Tensor, np.ndarray)):
         sample = np.sort(to_numpy("distribution", distribution).astype(np.float64))
         if sample.ndim != 1 or len(sample) == 0:
@@ -170,7 +172,9 @@ def distribution_quantiles(n: int, distribution: Distribution) -> Tensor:
         if values.shape != (n,):
             raise ValueError(f"the quantile function must map shape ({n},) to itself, got {values.shape}")
     else:
-        raise TypeError(f"distribution must be a name, a function or a sample, got {type(distribution).__name__}")
+        raise TypeError(
+            f"distribution must be a name, a function or a sample, got {type(distribution).__name__}"
+        )
     if not np.isfinite(values).all() or (np.diff(values) < 0).any():
         raise ValueError("the quantiles of the distribution must be finite and ascending")
     return torch.from_numpy(values)
@@ -185,7 +189,9 @@ def check_beta(alpha: float, beta: float) -> tuple[float, float]:
 
 
 def beta_table(n: int, alpha: float, beta: float, floor: float = -1.0) -> Tensor:
-    """`beta_quantiles` raised to at least `floor`, without checks; the tensor is shared, so leave it as it is."""
+    """`beta_quantiles` raised to at least `floor`, without checks; it is shared, so leave it as it is."""
+    if torch.compiler.is_compiling():  # an operation of sdc_search.ops, where SciPy cannot be traced
+        return torch.as_tensor(torch.ops.sdc_search.beta_quantiles(n, alpha, beta, floor))
     return (_cached_beta_table if n <= CACHED_VALUES else _beta_table)(n, alpha, beta, floor)
 
 
