@@ -120,13 +120,6 @@ def test_vmap_is_a_loop(p):
     torch.testing.assert_close(mapped_w, torch.stack([wasserstein_1d(row, y, p) for row in x]))
 
 
-def test_per_sample_gradients():
-    s, t = random(4, 8), random(4, 8, seed=1)
-    per_sample = torch.vmap(torch.func.grad(calibration))(s, t)
-    looped = [gradients(lambda s, b=b: calibration(s, b), a)[1][0] for a, b in zip(s, t, strict=True)]
-    torch.testing.assert_close(per_sample, torch.stack(looped))
-
-
 @pytest.mark.parametrize(
     "function",
     [

@@ -1,8 +1,8 @@
 """Differentiable losses of sorted numbers: the 1-D Wasserstein distance and the calibration loss of SDC.
 
-Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023: similarities of codes are
-moved, in the order that the features' similarities dictate, on to the quantiles of a calibration distribution. That
-is one-dimensional optimal transport with the teacher's order instead of their own.
+Ng et al., "Unsupervised Hashing with Similarity Distribution Calibration", BMVC 2023: similarities of codes
+are moved, in the order that the features' similarities dictate, on to the quantiles of a calibration
+distribution. That is one-dimensional optimal transport with the teacher's order instead of their own.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def wasserstein_1d(
     Parameters
     ----------
     x, y
-        Floating point, shapes ``(..., n)`` and ``(..., m)`` with the same leading dimensions. Gradients flow to
-        both. Half precision is computed and returned as float32; of float32 and float64, float64 wins.
+        Floating point, shapes ``(..., n)`` and ``(..., m)`` with the same leading dimensions. Gradients flow
+        to both. Half precision is computed and returned as float32; of float32 and float64, float64 wins.
     p
         The power of the cost, finite and at least 1.
     x_weights, y_weights
@@ -81,14 +81,15 @@ def wasserstein_1d(
     TypeError
         `x` or `y` is not floating point.
     ValueError
-        The shapes do not fit each other, a sample is empty, weights are negative or all zero or require a gradient,
-        `p` is out of range, the tensors lie on different devices or not on the CPU, or `reduction` is unknown.
+        The shapes do not fit each other, a sample is empty, weights are negative or all zero or require a
+        gradient, `p` is out of range, the tensors lie on different devices or not on the CPU, or `reduction`
+        is unknown.
 
     Notes
     -----
-    For p = 1 the gradient is a subgradient, 0 where the two quantiles are equal. NaN in a row makes the row NaN. An
-    infinite number is infinitely far from every finite one; two infinities are NaN apart. Samples of different sizes
-    are merged in integers, so that long rows do not drift. It can be differentiated once.
+    For p = 1 the gradient is a subgradient, 0 where the two quantiles are equal. NaN in a row makes the row
+    NaN. An infinite number is infinitely far from every finite one; two infinities are NaN apart. Samples of
+    different sizes are merged in integers, so that long rows do not drift. It can be differentiated once.
 
     Examples
     --------
@@ -101,8 +102,8 @@ def wasserstein_1d(
     _check_real("y", y)
     if x.ndim == 0 or y.ndim == 0 or x.shape[:-1] != y.shape[:-1] or 0 in (x.shape[-1], y.shape[-1]):
         raise ValueError(
-            "x and y must have shapes (..., n) and (..., m) with the same leading dimensions and n, m at least 1,"
-            f" got {tuple(x.shape)} and {tuple(y.shape)}"
+            "x and y must have shapes (..., n) and (..., m) with the same leading dimensions and n, m"
+            f" at least 1, got {tuple(x.shape)} and {tuple(y.shape)}"
         )
     _check_power(p)
     if reduction not in ("none", "mean", "sum"):
@@ -131,18 +132,19 @@ def calibration_loss(
 ) -> Tensor:
     """Mean cost of moving code similarities to the quantiles that their features' ranks ask for.
 
-    With π the ascending order of the feature similarities t (equal ones in the order they come), the loss of a row
-    is ``(1/n) Σ_j |s_{π(j)} − C_j|^p``: the SDC loss of the paper for p = 1.
+    With π the ascending order of the feature similarities t (equal ones in the order they come), the loss of
+    a row is ``(1/n) Σ_j |s_{π(j)} − C_j|^p``: the SDC loss of the paper for p = 1.
 
     Parameters
     ----------
     code_similarity
         s, floating point, shape ``(..., n)``: the gradient flows here.
     feature_similarity
-        t, shape ``(..., n)``. Only its order counts, so no gradient flows to it, whether it asks for one or not.
+        t, shape ``(..., n)``. Only its order counts, so no gradient flows to it, whether it asks for one or
+        not.
     quantiles
-        C, finite and ascending, shape ``(n,)`` or ``(..., n)``, such as `beta_quantiles` gives; rounded to the
-        dtype of the similarities.
+        C, finite and ascending, shape ``(n,)`` or ``(..., n)``, such as `beta_quantiles` gives; rounded to
+        the dtype of the similarities.
     p
         The power of the cost, finite and at least 1.
 
@@ -155,14 +157,14 @@ def calibration_loss(
     TypeError
         `code_similarity` or `quantiles` is not floating point.
     ValueError
-        The shapes do not fit each other, there is no similarity at all, the quantiles are not ascending, `p` is out
-        of range, or the tensors lie on different devices.
+        The shapes do not fit each other, there is no similarity at all, the quantiles are not ascending, `p`
+        is out of range, or the tensors lie on different devices.
 
     Notes
     -----
-    For p = 1 the gradient is a subgradient: its entries are ±1/N, and 0 where s = C. NaN in s or t makes the loss
-    NaN, and the gradient of its row. Infinite t are ordered like any number; an infinite s makes the loss infinite.
-    It can be differentiated once. From 200,000 float32 similarities on, no sort is needed: see
+    For p = 1 the gradient is a subgradient: its entries are ±1/N, and 0 where s = C. NaN in s or t makes the
+    loss NaN, and the gradient of its row. Infinite t are ordered like any number; an infinite s makes the
+    loss infinite. It can be differentiated once. From 200,000 float32 similarities on, no sort is needed: see
     ``csrc/wasserstein.h``. The method does not change the gradient, and the loss by less than 1e-6 of it.
 
     Examples
@@ -202,20 +204,22 @@ def calibration_loss(
 class SDCLoss(nn.Module):
     """The whole loss of SDC: calibrated pair similarities, quantisation, and a contrastive term for views.
 
-    ``calibration_loss(cos(v_i, v_j), cos(x_i, x_j), C) + quantization · mean(1 − cos(v_i, sign v_i))``, with v the
-    outputs before the sign, x the features, C the quantiles, and sign v = 1 iff v > 0.
+    ``calibration_loss(cos(v_i, v_j), cos(x_i, x_j), C) + quantization · mean(1 − cos(v_i, sign v_i))``, with
+    v the outputs before the sign, x the features, C the quantiles, and sign v = 1 iff v > 0.
 
     Parameters
     ----------
     alpha, beta
         The calibration distribution, see `beta_quantiles`.
     pairs
-        ``"half"``: the N/2 pairs (i, i + N/2), as published, so shuffle the batch; an odd N drops its last row from
-        the pairs. ``"all"``: the N(N − 1)/2 pairs i < j; float32 on the CPU never stores them (see Notes).
+        ``"half"``: the N/2 pairs (i, i + N/2), as published, so shuffle the batch; an odd N drops its last
+        row from the pairs. ``"all"``: the N(N − 1)/2 pairs i < j; float32 on the CPU never stores them (see
+        Notes).
     quantization
         Weight of the quantisation term.
     contrastive
-        Weight of the contrastive term, NT-Xent between two views of the outputs; it applies where views are given.
+        Weight of the contrastive term, NT-Xent between two views of the outputs; it applies where views are
+        given.
     temperature
         Of the contrastive term.
     clip_negative_targets
@@ -230,15 +234,15 @@ class SDCLoss(nn.Module):
 
     Notes
     -----
-    Views (V, N, d) and (V, N, K) with V = 2: half pairs are taken inside each view and calibrated together; the
-    contrastive term compares the two. V = 3: view 0, unaugmented, alone is calibrated and quantised; views 1 and 2
-    are contrasted. This is how the release and the paper differ. Other V are an error.
+    Views (V, N, d) and (V, N, K) with V = 2: half pairs are taken inside each view and calibrated together;
+    the contrastive term compares the two. V = 3: view 0, unaugmented, alone is calibrated and quantised;
+    views 1 and 2 are contrasted. This is how the release and the paper differ. Other V are an error.
 
     A row whose norm is below 1e-12 has cosine 0 with every other one, and no gradient flows to it.
 
-    With ``pairs="all"``, float32 outputs on the CPU and a Beta distribution, tiles of similarities pass through
-    the cache: a batch of 4,096 takes less than 64 MB. Everything else, a `teacher_similarity` too, is computed on
-    the N(N − 1)/2 similarities as they are.
+    With ``pairs="all"``, float32 outputs on the CPU and a Beta distribution, tiles of similarities pass
+    through the cache: a batch of 4,096 takes less than 64 MB. Everything else, a `teacher_similarity` too, is
+    computed on the N(N − 1)/2 similarities as they are.
 
     Examples
     --------
@@ -289,9 +293,9 @@ class SDCLoss(nn.Module):
         Parameters
         ----------
         name
-            ``"paper"``: half pairs, quantization 1; with views, of which there are three, the contrastive term of
-            weight 1. ``"release"``: the same for plain batches. ``"release_cl"``: two views, contrastive 1, half pairs
-            within each view, negative targets clipped.
+            ``"paper"``: half pairs, quantization 1; with views, of which there are three, the contrastive
+            term of weight 1. ``"release"``: the same for plain batches. ``"release_cl"``: two views,
+            contrastive 1, half pairs within each view, negative targets clipped.
 
         Raises
         ------
@@ -325,8 +329,8 @@ class SDCLoss(nn.Module):
         outputs
             Floating point, shape ``(N, K)`` or ``(V, N, K)``; half precision is computed in float32.
         teacher_similarity
-            Similarities of any kind in place of the features' cosines: shape ``(N, N)``, or a vector of the pairs
-            in their order. Not with views.
+            Similarities of any kind in place of the features' cosines: shape ``(N, N)``, or a vector of the
+            pairs in their order. Not with views.
 
         Raises
         ------
@@ -341,8 +345,8 @@ class SDCLoss(nn.Module):
             return self._views(features, outputs, teacher_similarity)
         if outputs.ndim != 2 or not 2 <= len(outputs) <= _MOST_ROWS or outputs.shape[1] == 0:
             raise ValueError(
-                f"features and outputs must have shapes (N, d) and (N, K), N from 2 to {_MOST_ROWS}, or (V, N, d) and"
-                f" (V, N, K) for views, got {_shape(features)} and {tuple(outputs.shape)}"
+                f"features and outputs must have shapes (N, d) and (N, K), N from 2 to {_MOST_ROWS}, or"
+                f" (V, N, d) and (V, N, K) for views, got {_shape(features)} and {tuple(outputs.shape)}"
             )
         if teacher_similarity is not None:
             return self._composite(self._pair_teacher(teacher_similarity, len(outputs)), outputs)
@@ -395,7 +399,7 @@ class SDCLoss(nn.Module):
             return loss
         # cos(v, sign v) = ‖v‖₁ / (√K ‖v‖₂), whatever the sign of 0 is
         alignment = directions.abs().sum(dim=1) / outputs.shape[1] ** 0.5
-        return loss + self.quantization * (1 - alignment.mean())
+        return torch.as_tensor(loss + self.quantization * (1 - alignment.mean()))
 
     def _views(self, features: Tensor | None, outputs: Tensor, teacher_similarity: Tensor | None) -> Tensor:
         if teacher_similarity is not None:
@@ -424,7 +428,8 @@ class SDCLoss(nn.Module):
         """One batch of both views, in which row i and row i + N are the two halves of one view."""
         if self.pairs == "all" or views.shape[1] % 2 == 1:
             raise ValueError(
-                f"two views need pairs='half' and an even N, got pairs={self.pairs!r} and N = {views.shape[1]}"
+                "two views need pairs='half' and an even N,"
+                f" got pairs={self.pairs!r} and N = {views.shape[1]}"
             )
         half = views.shape[1] // 2
         return torch.cat((views[0, :half], views[1, :half], views[0, half:], views[1, half:]))
@@ -500,7 +505,7 @@ def sdc_loss(
 
 
 def _nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross entropy between two views: Chen et al., "SimCLR", ICML 2020, eq. 1."""
+    """Cross entropy of two views' cosines over a temperature: Chen et al., "SimCLR", ICML 2020, eq. 1."""
     n = len(first)
     directions = functional.normalize(torch.cat((first, second)), dim=1)
     logits = directions @ directions.T / temperature
@@ -547,7 +552,8 @@ def _weights(name: str, weights: Tensor | None, sample: Tensor, real: torch.dtyp
         raise ValueError(f"no gradient flows to {name}: pass {name}.detach()")
     if weights.shape not in (sample.shape, sample.shape[-1:]):
         raise ValueError(
-            f"{name} must have shape {tuple(sample.shape[-1:])} or {tuple(sample.shape)}, got {tuple(weights.shape)}"
+            f"{name} must have shape {tuple(sample.shape[-1:])} or {tuple(sample.shape)},"
+            f" got {tuple(weights.shape)}"
         )
     weights = weights.to(real)
     if ops.is_eager(weights) and ((weights < 0).any() or (weights.sum(-1) == 0).any()):

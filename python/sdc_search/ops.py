@@ -2,8 +2,8 @@
 
 Eager tensors on the CPU go through a hand-written `torch.autograd.Function` that calls the native module with
 addresses. Under `torch.compile`, `torch.export`, fake tensors and `torch.func` the registered operations
-``torch.ops.sdc_search.*`` stand in, which importing this module registers: a program that was exported with them
-needs that import before it is loaded. Tensors on another device are computed in plain torch.
+``torch.ops.sdc_search.*`` stand in, which importing this module registers: a program that was exported with
+them needs that import before it is loaded. Tensors on another device are computed in plain torch.
 
 Nothing is checked here; `sdc_search.losses` does that. Second derivatives raise a RuntimeError.
 """
@@ -39,14 +39,17 @@ class _EagerFunction(torch.autograd.Function):
         # create_graph=True: what has no derivative must say so when it is asked for one
         with torch.no_grad():
             gradients = cls._gradient(ctx, *grads)
-        return tuple(
-            None if gradient is None else _NoDerivative.apply(gradient.requires_grad_())  # type: ignore[no-untyped-call]
-            for gradient in gradients
-        )
+        return tuple(gradient if gradient is None else _underived(gradient) for gradient in gradients)
 
     @staticmethod
     def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         raise NotImplementedError
+
+
+def _underived(gradient: Tensor) -> Tensor:
+    """Give a gradient a derivative that raises."""
+    result: Tensor = _NoDerivative.apply(gradient.requires_grad_())  # type: ignore[no-untyped-call]
+    return result
 
 
 class _NoDerivative(torch.autograd.Function):
@@ -72,8 +75,8 @@ def is_eager(*tensors: Tensor) -> bool:
 def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
     """Compute the calibration loss: see `sdc_search.losses.calibration_loss`.
 
-    All three are float32 or float64, not mixed with other devices; shapes ``(..., n)``, the same, and ``(n,)`` or
-    the same.
+    All three are float32 or float64, not mixed with other devices; shapes ``(..., n)``, the same, and
+    ``(n,)`` or the same.
     """
     if is_eager(code, teacher, quantiles):
         if code.requires_grad and torch.is_grad_enabled():
@@ -104,7 +107,7 @@ def wasserstein_1d(
 
 
 def sdc_loss_half(features: Tensor, outputs: Tensor, table: Tensor, quantization: float) -> Tensor:
-    """Compute the loss of `SDCLoss` on half pairs. Eager float32 ``(N, d)``, ``(N, K)``; float64 ``(N // 2,)``."""
+    """Compute the loss of `SDCLoss` on half pairs. Eager float32; the table is float64 ``(N // 2,)``."""
     return _sdc_loss(_half, features, outputs, table, quantization)
 
 
@@ -113,7 +116,8 @@ def sdc_loss_all(
 ) -> Tensor:
     """Compute the loss of `SDCLoss` on all pairs. Eager float32.
 
-    `quantiles` are a float64 table ``(N (N − 1) / 2,)``, or a spline and the least value that it is raised to.
+    `quantiles` are a float64 table ``(N (N − 1) / 2,)``, or a spline and the least value that it is raised
+    to.
     """
     return _sdc_loss(_all, features, outputs, quantiles, quantization)
 
@@ -297,9 +301,10 @@ def _plain_calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p:
     return (distance if p == 1 else distance**p).mean()
 
 
-_LIBRARY = torch.library.Library("sdc_search", "DEF")
+_LIBRARY: Any = torch.library.Library("sdc_search", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define(
-    "calibration_loss(Tensor code, Tensor teacher, Tensor quantiles, float p) -> (Tensor losses, Tensor gradient)"
+    "calibration_loss(Tensor code, Tensor teacher, Tensor quantiles, float p)"
+    " -> (Tensor losses, Tensor gradient)"
 )
 _LIBRARY.define(
     "wasserstein_1d(Tensor x, Tensor y, Tensor? x_weights, Tensor? y_weights, float p, bool root)"

@@ -28,7 +28,9 @@ _MOST_NODES = 1 << 14
 
 
 def beta_quantiles(n: int, alpha: float = 5.0, beta: float = 5.0) -> Tensor:
-    """Midpoint quantiles of a Beta distribution stretched to [−1, 1]: ``2·BetaPPF((2j − 1)/(2n)) − 1``, j = 1..n.
+    """Midpoint quantiles of a Beta distribution stretched to [−1, 1].
+
+    ``C_j = 2·BetaPPF((2j − 1)/(2n); α, β) − 1`` for j = 1..n.
 
     Parameters
     ----------
@@ -39,7 +41,8 @@ def beta_quantiles(n: int, alpha: float = 5.0, beta: float = 5.0) -> Tensor:
 
     Returns
     -------
-    float64, shape ``(n,)``, ascending; within 1e-9 of SciPy's. Up to a million values are kept for the next call.
+    float64, shape ``(n,)``, ascending; within 1e-9 of SciPy's. Up to a million values are kept for the next
+    call.
 
     Raises
     ------
@@ -130,9 +133,10 @@ def distribution_quantiles(n: int, distribution: Distribution) -> Tensor:
     n
         How many.
     distribution
-        ``"uniform"`` on [−1, 1]; ``"gaussian"``, see `gaussian_quantiles`; a quantile function that maps a float64
-        numpy array of levels in (0, 1) to ascending values, such as ``scipy.stats.norm(0, 0.2).ppf``; or a sample,
-        a tensor or an array of one dimension, whose inverted empirical distribution function is taken.
+        ``"uniform"`` on [−1, 1]; ``"gaussian"``, see `gaussian_quantiles`; a quantile function that maps a
+        float64 numpy array of levels in (0, 1) to ascending values, such as ``scipy.stats.norm(0, 0.2).ppf``;
+        or a sample, a tensor or an array of one dimension, whose inverted empirical distribution function is
+        taken.
 
     Returns
     -------
@@ -213,7 +217,7 @@ def beta_spline(alpha: float, beta: float) -> core.BetaSpline | None:
 
 
 def _nodes(alpha: float, beta: float, n_nodes: int) -> tuple[tuple[Floats, Floats], float]:
-    """Values and slopes at equal steps of u from 0 to the median, and the spline's error halfway between them."""
+    """Values and slopes at equal steps of u from 0 to the median, and the largest error between them."""
     with np.errstate(all="ignore"):  # extreme parameters overflow; the error is then NaN and fails the test
         u = np.linspace(0, 0.5 ** (1 / alpha), n_nodes)
         values = betaincinv(alpha, beta, u**alpha)

@@ -1,0 +1,1 @@
+"""Cases, peers and tables; `bench/` only wraps them for pytest-benchmark."""
