@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "stable_order.h"
+#include "threads.h"
 
 namespace sdc {
 namespace {
 
-constexpr std::size_t kScan = 16;  // with more open numbers than this in a bin, sorting it is cheaper
+constexpr std::size_t kScan = 16;         // with more open numbers than this in a bin, sorting it is cheaper
+constexpr std::int64_t kBinBlock = 4096;  // bins that one thread fills; divides their number
 constexpr std::uint32_t kNoGroup = 0xffffffffu;
 
 // What the bins ask of the quantiles: the least and the largest value of the ranks [begin, end), and their
@@ -40,7 +43,9 @@ struct TableParts {
 // ranks.
 class BetaParts {
  public:
-  explicit BetaParts(const Quantiles& quantiles) : quantiles_(quantiles), edge_(quantiles.floor) {}
+  // The first bin begins at the rank `begin`.
+  BetaParts(const Quantiles& quantiles, std::int64_t begin)
+      : quantiles_(quantiles), edge_(value(static_cast<double>(begin))) {}
 
   Part operator()(std::int64_t begin, std::int64_t end) {
     const double lowest = edge_, count = static_cast<double>(end - begin);
@@ -83,46 +88,53 @@ bool Brackets::choose_bins(float low, float high, std::int64_t n, Bins* bins) {
   return std::isfinite(low) && std::isfinite(scale) && scale > 0;
 }
 
-Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantiles& quantiles)
+Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantiles& quantiles, int threads)
     : bins_(bins),
       quantiles_(quantiles),
       begins_(static_cast<std::size_t>(bins.count) + 1),
       table_(static_cast<std::size_t>(bins.count)) {
-  double variance = 0;
-  if (quantiles.table32 != nullptr) {
-    variance = fill(counts, TableParts<float>{quantiles.table32});
-  } else if (quantiles.table64 != nullptr) {
-    variance = fill(counts, TableParts<double>{quantiles.table64});
-  } else {
-    variance = fill(counts, BetaParts(quantiles));
+  std::uint32_t total = 0;
+  for (std::size_t bin = 0; bin < table_.size(); ++bin) {
+    begins_[bin] = total;
+    total += counts[bin];
   }
+  begins_.back() = total;
+  const std::int64_t blocks = bins.count / kBinBlock;
+  std::vector<double> variances(static_cast<std::size_t>(blocks));
+  parallel_for(blocks, threads, [&](std::int64_t block, int) {
+    double& variance = variances[static_cast<std::size_t>(block)];
+    const std::int64_t first = block * kBinBlock;
+    if (quantiles.table32 != nullptr) {
+      variance = fill(first, TableParts<float>{quantiles.table32});
+    } else if (quantiles.table64 != nullptr) {
+      variance = fill(first, TableParts<double>{quantiles.table64});
+    } else {
+      variance = fill(first, BetaParts(quantiles, begins_[static_cast<std::size_t>(first)]));
+    }
+  });
   // Moving a number from the negative to the positive signs counts twice.
-  loss_error_ = 4 * 2 * std::sqrt(variance);
+  loss_error_ = 4 * 2 * std::sqrt(std::accumulate(variances.begin(), variances.end(), 0.0));
 }
 
 template <class Parts>
-double Brackets::fill(const std::uint32_t* counts, Parts parts) {
+double Brackets::fill(std::int64_t first, Parts parts) {
   double variance = 0;
-  std::uint32_t begin = 0;
-  for (std::size_t bin = 0; bin < table_.size(); ++bin) {
-    begins_[bin] = begin;
-    if (counts[bin] == 0) continue;
-    const std::uint32_t end = begin + counts[bin];
+  for (auto bin = static_cast<std::size_t>(first); bin < static_cast<std::size_t>(first + kBinBlock); ++bin) {
+    const std::int64_t begin = begins_[bin], end = begins_[bin + 1];
+    if (begin == end) continue;
     const Part part = parts(begin, end);
-    const double count = counts[bin];
+    const auto count = static_cast<double>(end - begin);
     const float lowest = rounded(part.lowest), highest = rounded(part.highest), mean = rounded(part.mean);
     // A little more than the roundings here and in the kernel's subtraction can come to.
     const float slack =
         4 * std::numeric_limits<float>::epsilon() * std::max(std::fabs(lowest), std::fabs(highest));
     table_[bin] = {mean, std::max(mean - lowest, highest - mean) + slack};
-    if (counts[bin] > 1) {
+    if (count > 1) {
       // The variance of a rank sum (Wilcoxon's) of half the numbers, in units of the quantiles' step.
       const double step = (part.highest - part.lowest) / (count - 1);
       variance += step * step * (count * count / 4) * (count + 1) / 12;
     }
-    begin = end;
   }
-  begins_.back() = begin;
   return variance;
 }
 

@@ -25,7 +25,7 @@ class Brackets {
   static bool choose_bins(float low, float high, std::int64_t n, Bins* bins);
 
   // From the counts of all bins, which add up to n = quantiles.n. Quantiles are rounded to float.
-  Brackets(const Bins& bins, const std::uint32_t* counts, const Quantiles& quantiles);
+  Brackets(const Bins& bins, const std::uint32_t* counts, const Quantiles& quantiles, int threads);
 
   const Bracket* table() const { return table_.data(); }
 
@@ -43,7 +43,7 @@ class Brackets {
 
  private:
   template <class Parts>
-  double fill(const std::uint32_t* counts, Parts parts);
+  double fill(std::int64_t first, Parts parts);
   std::int32_t bin_of(float t) const;
 
   Bins bins_;

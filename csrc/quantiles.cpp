@@ -1,6 +1,7 @@
 #include "quantiles.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "threads.h"
@@ -11,15 +12,17 @@ namespace {
 constexpr std::int64_t kBlock = 8192;
 
 template <class T>
-bool is_ascending(const T* values, std::int64_t n) {
-  constexpr std::int64_t kStride = 4096;
-  bool good = n == 0 || (std::isfinite(values[0]) && std::isfinite(values[n - 1]));
-  for (std::int64_t begin = 1; good && begin < n; begin += kStride) {
-    const std::int64_t end = std::min(n, begin + kStride);
+bool is_ascending(const T* values, std::int64_t n, int threads) {
+  if (n == 0) return true;
+  std::atomic<bool> good{std::isfinite(values[0]) && std::isfinite(values[n - 1])};
+  parallel_for((n + kBlock - 1) / kBlock, threads, [&](std::int64_t block, int) {
     int bad = 0;
-    for (std::int64_t i = begin; i < end; ++i) bad |= !(values[i - 1] <= values[i]);
-    good = bad == 0;
-  }
+    const std::int64_t end = std::min(n, (block + 1) * kBlock);
+    for (std::int64_t i = std::max<std::int64_t>(1, block * kBlock); i < end; ++i) {
+      bad |= !(values[i - 1] <= values[i]);
+    }
+    if (bad != 0) good = false;
+  });
   return good;
 }
 
@@ -49,9 +52,9 @@ double Quantiles::at(std::int64_t rank) const {
   return std::max(floor, beta_at(halves, static_cast<double>(rank) + 0.5, static_cast<double>(n)));
 }
 
-bool Quantiles::ascending() const {
-  if (table32 != nullptr) return is_ascending(table32, n);
-  if (table64 != nullptr) return is_ascending(table64, n);
+bool Quantiles::ascending(int threads) const {
+  if (table32 != nullptr) return is_ascending(table32, n, threads);
+  if (table64 != nullptr) return is_ascending(table64, n, threads);
   return true;
 }
 

@@ -31,7 +31,7 @@ struct Quantiles {
 
   double at(std::int64_t rank) const;
   // Whether a table is in ascending order and finite; true for a Beta distribution.
-  bool ascending() const;
+  bool ascending(int threads) const;
 };
 
 // 2 BetaPPF(position / n) - 1, for 0 <= position <= n.

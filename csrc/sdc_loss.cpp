@@ -384,7 +384,7 @@ bool AllPairs::bracket(double* loss) {
     for (std::size_t bin = 0; bin < counts.size(); ++bin) counts[bin] += part->counts[bin];
     part->counts = {};
   }
-  const Brackets brackets(bins, counts.data(), quantiles_);
+  const Brackets brackets(bins, counts.data(), quantiles_, threads_);
 
   std::vector<std::vector<TeacherPair>> found(at(kGroups));
   double sums[kGroups] = {};

@@ -170,7 +170,7 @@ bool bracketed_row(const float* code, const float* teacher, const Quantiles& qua
   std::vector<std::uint32_t> totals(n_bins);
   for (const auto& part : counts)
     for (std::size_t bin = 0; bin < part.size(); ++bin) totals[bin] += part[bin];
-  const Brackets brackets(bins, totals.data(), quantiles);
+  const Brackets brackets(bins, totals.data(), quantiles, threads);
 
   // Without a place for the signs they go to a block of scratch memory, since the kernel writes them anyway.
   std::vector<double> sums(static_cast<std::size_t>(blocks));
@@ -280,7 +280,7 @@ double calibration_loss(const T* code, const U* teacher, const Quantiles& quanti
                         std::int64_t quantile_stride, std::int64_t rows, std::int64_t n, double p,
                         int threads, Method method, std::int8_t* signs, T* gradient) {
   for (std::int64_t r = 0; r < (quantile_stride == 0 ? 1 : rows); ++r) {
-    if (!shifted(quantiles, r * quantile_stride).ascending()) {
+    if (!shifted(quantiles, r * quantile_stride).ascending(worthwhile(threads, n))) {
       throw std::invalid_argument("quantiles must be finite and in ascending order");
     }
   }

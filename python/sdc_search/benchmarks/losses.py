@@ -68,7 +68,7 @@ def plain_all_pairs(features: Tensor, outputs: Tensor, quantiles: Tensor) -> Ten
 
 
 def cases(largest: int = 8_386_560) -> Iterator[Case]:
-    """Yield the comparisons, smallest first; `largest` bounds the numbers (for the SDC loss, pairs) of one."""
+    """Yield the comparisons, smallest first; `largest` bounds their numbers or pairs."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
