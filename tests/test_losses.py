@@ -308,7 +308,7 @@ def test_all_pairs_with_ties_everywhere():
     plain = SDCLoss(pairs="all")
     leaf = outputs.detach().clone().requires_grad_()
     # the same float32 cosines, so that equal ones stay equal, from the native side
-    wanted = plain._composite(plain._pair_cosines(functional.normalize(features, dim=1)), leaf)
+    wanted = plain._composed(plain._pair_cosines(functional.normalize(features, dim=1)), leaf)
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-2)
     constant = SDCLoss(pairs="all", quantization=0)(torch.ones(700, 4), outputs.detach())
     exact = SDCLoss(pairs="all", quantization=0)(torch.ones(700, 4).double(), outputs.detach().double())
@@ -425,3 +425,10 @@ def test_more_bad_arguments(call, message):
 def test_the_repr_shows_the_parameters():
     assert "clip_negative_targets=True" in repr(SDCLoss.preset("release_cl"))
     assert "distribution='uniform'" in repr(SDCLoss(distribution="uniform"))
+
+
+def test_autocast_does_not_reach_the_similarities():
+    teacher, outputs = random(60, 60), random(60, 8, seed=1).float()
+    wanted = SDCLoss(pairs="all")(None, outputs, teacher)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert SDCLoss(pairs="all")(None, outputs, teacher) == wanted

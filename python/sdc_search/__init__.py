@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
     from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
     from sdc_search.index import HammingIndex
-    from sdc_search.losses import SDCLoss, beta_quantiles
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
     from sdc_search.runtime import info, set_num_threads

@@ -7,6 +7,7 @@ distribution. That is one-dimensional optimal transport with the teacher's order
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -349,7 +350,7 @@ class SDCLoss(nn.Module):
                 f" (V, N, d) and (V, N, K) for views, got {_shape(features)} and {tuple(outputs.shape)}"
             )
         if teacher_similarity is not None:
-            return self._composite(self._pair_teacher(teacher_similarity, len(outputs)), outputs)
+            return self._composite(lambda: self._pair_teacher(teacher_similarity, len(outputs)), outputs)
         if features is None or features.ndim != 2 or len(features) != len(outputs) or features.shape[1] == 0:
             raise ValueError(
                 "features and outputs must have shapes (N, d) and (N, K) with one N,"
@@ -360,8 +361,10 @@ class SDCLoss(nn.Module):
             loss = self._fused(features.float(), outputs.float())
             if loss is not None:
                 return loss
-        teacher = functional.normalize(_at_least_float32(features.detach()), dim=1)
-        return self._composite(self._pair_cosines(teacher), outputs)
+        rows = features.detach()
+        return self._composite(
+            lambda: self._pair_cosines(functional.normalize(_at_least_float32(rows), dim=1)), outputs
+        )
 
     def extra_repr(self) -> str:
         """Show the parameters in the module's repr."""
@@ -391,8 +394,12 @@ class SDCLoss(nn.Module):
             return None
         return ops.sdc_loss_all(features, outputs, (spline, self._floor()), self.quantization)
 
-    def _composite(self, teacher: Tensor, outputs: Tensor) -> Tensor:
-        directions = functional.normalize(_at_least_float32(outputs), dim=1)
+    def _composite(self, teacher: Callable[[], Tensor], outputs: Tensor) -> Tensor:
+        with torch.autocast(outputs.device.type, enabled=False):  # half a mantissa would tie most cosines
+            return self._composed(teacher(), _at_least_float32(outputs))
+
+    def _composed(self, teacher: Tensor, outputs: Tensor) -> Tensor:
+        directions = functional.normalize(outputs, dim=1)
         similarity = self._pair_cosines(directions)
         loss = calibration_loss(similarity, teacher, self._quantiles(len(similarity)).to(similarity.device))
         if self.quantization == 0:
@@ -421,7 +428,8 @@ class SDCLoss(nn.Module):
             first, second = outputs[0], outputs[1]
         if self.contrastive == 0:
             return torch.as_tensor(loss)
-        contrast = _nt_xent(_at_least_float32(first), _at_least_float32(second), self.temperature)
+        with torch.autocast(outputs.device.type, enabled=False):
+            contrast = _nt_xent(_at_least_float32(first), _at_least_float32(second), self.temperature)
         return torch.as_tensor(loss + self.contrastive * contrast)
 
     def _halves_together(self, views: Tensor) -> Tensor:
