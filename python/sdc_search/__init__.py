@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
     from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
     from sdc_search.index import HammingIndex
-    from sdc_search.losses import SDCLoss, beta_quantiles
+    from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
     from sdc_search.runtime import info, set_num_threads
 
@@ -32,6 +32,7 @@ _HOMES = {
     "SDC": "hashers",
     "SDCLoss": "losses",
     "beta_quantiles": "losses",
+    "calibration_loss": "losses",
     "hamming_distance": "hamming",
     "hamming_range": "hamming",
     "hamming_topk": "hamming",
@@ -44,6 +45,7 @@ _HOMES = {
     "recall_at": "metrics",
     "set_num_threads": "runtime",
     "unpack_bits": "codes",
+    "wasserstein_1d": "losses",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "NotFittedError",
     "SDCLoss",
     "beta_quantiles",
+    "calibration_loss",
     "hamming_distance",
     "hamming_range",
     "hamming_topk",
@@ -69,6 +72,7 @@ __all__ = [
     "recall_at",
     "set_num_threads",
     "unpack_bits",
+    "wasserstein_1d",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -83,3 +83,81 @@ def probe_multi_index(
     budget_ns: float,
     threads: int,
 ) -> list[float]: ...
+
+class BetaSpline:
+    def __init__(
+        self,
+        alpha: float,
+        lower_values: npt.NDArray[np.float64],
+        lower_slopes: npt.NDArray[np.float64],
+        beta: float,
+        upper_values: npt.NDArray[np.float64],
+        upper_slopes: npt.NDArray[np.float64],
+    ) -> None: ...
+    def table(self, n: int, threads: int) -> npt.NDArray[np.float64]: ...
+
+# Addresses, of which 0 is none; arguments by position, since a call of 32 numbers would feel the names.
+def calibration_loss(
+    code: int,
+    code64: bool,
+    teacher: int,
+    teacher64: bool,
+    table: int,
+    table64: bool,
+    stride: int,
+    rows: int,
+    n: int,
+    p: float,
+    threads: int,
+    loss: int,
+    signs: int,
+    gradient: int,
+    method: str,
+    /,
+) -> None: ...
+def scale_signs(signs: int, n: int, scale: float, threads: int, out: int, out64: bool, /) -> None: ...
+def wasserstein_1d(
+    x: int,
+    y: int,
+    x_weights: int,
+    y_weights: int,
+    real64: bool,
+    rows: int,
+    n: int,
+    m: int,
+    p: float,
+    root: bool,
+    threads: int,
+    losses: int,
+    x_gradient: int,
+    y_gradient: int,
+    /,
+) -> None: ...
+def sdc_loss_half(
+    features: int,
+    outputs: int,
+    n: int,
+    d: int,
+    k: int,
+    table: int,
+    quantization: float,
+    threads: int,
+    loss: int,
+    gradient: int,
+    /,
+) -> None: ...
+def sdc_loss_all(
+    features: int,
+    outputs: int,
+    n: int,
+    d: int,
+    k: int,
+    table: int,
+    spline: BetaSpline | None,
+    floor: float,
+    quantization: float,
+    threads: int,
+    loss: int,
+    gradient: int,
+    /,
+) -> None: ...

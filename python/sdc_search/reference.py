@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import permutations, product
 from typing import Any, TypeAlias
 
@@ -161,3 +162,43 @@ def hits_at(
     if ties == "pessimistic":
         return [float(min(count)) for count in counts]
     return [sum(count) / len(count) for count in counts]
+
+
+def calibration_loss(
+    code: npt.NDArray[Any], teacher: npt.NDArray[Any], quantiles: npt.NDArray[Any], p: float = 1
+) -> tuple[float, npt.NDArray[np.float64]]:
+    """Sort one row by its teacher, stably; return the loss and its gradient with respect to `code`."""
+    order = np.argsort(teacher + 0.0, kind="stable")
+    distance = np.float64(code[order]) - np.float64(quantiles.astype(code.dtype))
+    gradient = np.empty(len(code))
+    gradient[order] = np.sign(distance) * p * np.abs(distance) ** (p - 1) / len(code)
+    return float(np.mean(np.abs(distance) ** p)), gradient
+
+
+def wasserstein_1d(
+    x: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    p: float = 1,
+    x_weights: npt.NDArray[Any] | None = None,
+    y_weights: npt.NDArray[Any] | None = None,
+) -> tuple[float, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Move every piece of mass of two samples; return W_p^p and its gradients with respect to `x` and `y`."""
+    orders = [list(np.argsort(sample, kind="stable")) for sample in (x, y)]
+    masses = []
+    for sample, weights in ((x, x_weights), (y, y_weights)):
+        exact = [Fraction(float(weight)) for weight in (np.ones(len(sample)) if weights is None else weights)]
+        masses.append([weight / sum(exact) for weight in exact])
+    loss, gradients = 0.0, (np.zeros(len(x)), np.zeros(len(y)))
+    while orders[0] and orders[1]:
+        i, j = orders[0][0], orders[1][0]
+        mass = min(masses[0][i], masses[1][j])
+        distance = float(x[i]) - float(y[j])
+        loss += float(mass) * abs(distance) ** p
+        slope = float(mass) * float(np.sign(distance)) * p * abs(distance) ** (p - 1)
+        gradients[0][i] += slope
+        gradients[1][j] -= slope
+        for side, place in ((0, i), (1, j)):
+            masses[side][place] -= mass
+            if masses[side][place] == 0:
+                orders[side].pop(0)
+    return loss, *gradients
