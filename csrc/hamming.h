@@ -44,8 +44,8 @@ struct HammingMask {
 struct HammingIds {
   const std::int64_t* ids = nullptr;
   bool ascending = false;  // the ids grow with the row, which saves sorting
-  // The largest id, or anything above it. Ids below 2^48 are read along with their rows, larger ones at
-  // random at the end.
+  // The largest id, or anything above it: ids below 2^48 are read along with their rows, larger ones at
+  // random at the end. INT64_MAX, unknown, is found out where so many hits are wanted that it pays.
   std::int64_t largest = INT64_MAX;
 };
 

@@ -203,7 +203,7 @@ class Hasher(ABC):
 
     def __sklearn_tags__(self) -> Any:
         """Describe the estimator to scikit-learn, which alone calls this."""
-        from sklearn.utils import Tags, TargetTags, TransformerTags  # type: ignore[import-untyped]
+        from sklearn.utils import Tags, TargetTags, TransformerTags
 
         return Tags(
             estimator_type="transformer",
