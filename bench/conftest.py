@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sdc_search.benchmarks.cases import BUDGETS, Case, Contender, Trial, check_answers
-from sdc_search.benchmarks.requirements import require
+from sdc_search.benchmarks.requirements import HAMMING, LOSSES, require
 from sdc_search.benchmarks.timing import instruction_set, threads
 
 _ROUND_SECONDS = 0.02
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    require("faiss", "usearch", "threadpoolctl")
+    require(*HAMMING, *LOSSES)
     cases: list[Case] = metafunc.module.list_cases(
         metafunc.config.getoption("scale"), metafunc.config.getoption("threads")
     )

@@ -24,6 +24,8 @@ from sdc_search.benchmarks.code_data import database, query_codes
 from sdc_search.benchmarks.hamming import hamming_cases
 from sdc_search.benchmarks.hamming_figure import hamming_figure
 from sdc_search.benchmarks.limits import scan_operations
+from sdc_search.benchmarks.loss_figure import loss_figure
+from sdc_search.benchmarks.losses import loss_cases
 from sdc_search.benchmarks.memory import memory_growth
 from sdc_search.benchmarks.timing import Budget, Call, instruction_set, ratio, take_turns, threads
 from sdc_search.native import core
@@ -42,8 +44,8 @@ def run(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
     )
 
 
-def benchmark(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return run("-m", "sdc_search", "benchmark", "hamming", *arguments, cwd=cwd)
+def benchmark(*arguments: object, cwd: Path, suite: str = "hamming") -> subprocess.CompletedProcess[str]:
+    return run("-m", "sdc_search", "benchmark", suite, *arguments, cwd=cwd)
 
 
 class Clock:
@@ -207,12 +209,24 @@ def test_memory_growth_tells_what_is_kept_from_what_was_needed_on_the_way() -> N
     assert passing.kept < 16 << 20
 
 
-def test_names_of_cases_are_unique_and_quick_ones_have_no_targets() -> None:
+@pytest.mark.parametrize(
+    ("list_cases", "name", "target"),
+    [(hamming_cases, "batch-k10-64", 22.0), (loss_cases, "calibration-32", 1.6)],
+)
+def test_names_of_cases_are_unique_and_quick_ones_have_no_targets(
+    list_cases: Callable[..., list[Case]], name: str, target: float
+) -> None:
     for scale in ("quick", "full"):
-        names = [case.name for case in hamming_cases(scale)]
+        names = [case.name for case in list_cases(scale)]
         assert len(set(names)) == len(names)
-    assert all(case.target is None and case.target_rate is None for case in hamming_cases("quick"))
-    assert {case.target for case in hamming_cases("full") if case.name == "batch-k10-64"} == {22.0}
+    assert all(case.target is None and case.target_rate is None for case in list_cases("quick"))
+    assert {case.target for case in list_cases("full") if case.name == name} == {target}
+
+
+def test_targets_of_the_losses_are_for_one_thread() -> None:
+    targets = {case.name: case.target for case in loss_cases("full", threads=2)}
+    assert targets["calibration-32"] is None
+    assert targets.get("threads-calibration-65536", 1.7) == 1.7
 
 
 def result_of(name: str, group: str, **fields: Any) -> Result:
@@ -251,7 +265,8 @@ def test_markdown_has_a_table_of_ratios_for_each_group() -> None:
 
 
 def test_a_figure_without_panels_is_none() -> None:
-    assert hamming_figure([result_of("first", "One")], caption="") is None
+    for figure in (hamming_figure, loss_figure):
+        assert figure([result_of("first", "One")], caption="") is None
 
 
 def test_the_command_from_end_to_end(tmp_path: Path) -> None:
@@ -272,6 +287,28 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     assert "| batch-k10-64 |" in (tmp_path / "out" / "results.md").read_text()
     with Image.open(tmp_path / "out" / "hamming.png") as image:
         assert image.width > 1.5 * image.height
+
+
+def test_the_command_of_the_losses_from_end_to_end(tmp_path: Path) -> None:
+    wanted = "calibration-32,calibration-1024,wasserstein-*,sdc-half-64,sdc-all-256"
+    done = benchmark("--cases", wanted, "--out", "out", cwd=tmp_path, suite="losses")
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert document["failures"] == []
+    results = {result["name"]: result for result in document["results"]}
+    assert {name: result["baseline"] for name, result in results.items()} == {
+        "calibration-32": "torch",
+        "calibration-1024": "torch",
+        "wasserstein-torch": "torch",
+        "wasserstein-pot": "POT",
+        "wasserstein-weighted": "POT",
+        "sdc-half-64": "published",
+        "sdc-all-256": "torch",
+    }
+    if Path("/proc/self/status").exists():
+        assert set(results["sdc-all-256"]["facts"]) == {"extra memory MB", "torch's extra memory MB"}
+    with Image.open(tmp_path / "out" / "losses.png") as image:
+        assert image.width > image.height
 
 
 def test_json_is_all_that_is_printed(tmp_path: Path) -> None:

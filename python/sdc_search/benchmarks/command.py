@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -60,34 +61,75 @@ def hamming(
 
     Checks every contender's distances. Prints tables of ratios; writes them and a plot.
     """
-    _require()
+    from sdc_search.benchmarks.requirements import HAMMING, require
+
+    require(*HAMMING, "matplotlib")
     from sdc_search.benchmarks.hamming import hamming_cases
     from sdc_search.benchmarks.hamming_figure import hamming_figure
     from sdc_search.benchmarks.peers import DISTRIBUTIONS
 
-    chosen = _choose(hamming_cases(scale.value, _check_threads(threads)), cases)
+    suite = _Suite(
+        "hamming", hamming_cases(scale.value, _check_threads(threads)), DISTRIBUTIONS, hamming_figure
+    )
+    _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
+
+
+@app.command(epilog="Example: [bold]sdc-search benchmark losses --scale full --cases 'calibration-*'[/bold]")
+def losses(
+    scale: ScaleOption = Scale.quick,
+    cases: Cases = "*",
+    threads: Threads = 1,
+    out: Out = Path("sdc-search-benchmark"),
+    list_only: ListOnly = False,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Losses, forward and backward, against plain torch, POT and the published loss.
+
+    Checks every contender's losses and gradients. Prints tables of ratios; writes them and a plot.
+    """
+    from sdc_search.benchmarks.requirements import LOSSES, require
+
+    require(*LOSSES, "matplotlib")
+    from sdc_search.benchmarks.loss_figure import loss_figure
+    from sdc_search.benchmarks.loss_peers import DISTRIBUTIONS
+    from sdc_search.benchmarks.losses import loss_cases
+
+    suite = _Suite("losses", loss_cases(scale.value, _check_threads(threads)), DISTRIBUTIONS, loss_figure)
+    _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """What tells one command from another: its cases, the distributions of its peers, its figure."""
+
+    name: str
+    cases: Sequence[Case]
+    peers: tuple[str, ...]
+    draw: Callable[..., Figure | None]
+
+
+def _run(
+    suite: _Suite,
+    scale: Scale,
+    cases: str,
+    threads: int,
+    out: Path,
+    *,
+    list_only: bool,
+    quiet: bool,
+    json_output: bool,
+) -> None:
+    chosen = _choose(suite.cases, cases)
     if list_only:
         print_lines(case.name for case in chosen)
         return
     make_directory(out, "--out")
     results, failures = _measure(chosen, scale, threads, quiet=quiet)
-    _report(
-        results,
-        {"suite": "hamming", "scale": scale.value, "threads": threads, "failures": failures},
-        DISTRIBUTIONS,
-        hamming_figure,
-        out,
-        quiet=quiet,
-        json_output=json_output,
-    )
+    settings = {"suite": suite.name, "scale": scale.value, "threads": threads, "failures": failures}
+    _report(results, settings, suite.peers, suite.draw, out, quiet=quiet, json_output=json_output)
     if failures:
         raise InputError("; ".join(failures))
-
-
-def _require() -> None:
-    from sdc_search.benchmarks.requirements import require
-
-    require("faiss", "usearch", "threadpoolctl", "matplotlib")
 
 
 def _check_threads(threads: int) -> int:

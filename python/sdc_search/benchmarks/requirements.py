@@ -6,6 +6,9 @@ from importlib.util import find_spec
 
 from sdc_search.errors import MissingExtraError
 
+HAMMING = ("faiss", "usearch", "threadpoolctl")
+LOSSES = ("ot", "threadpoolctl")  # POT is imported as ot
+
 
 def require(*modules: str) -> None:
     """Raise `MissingExtraError` for the first of `modules` that is not installed, without importing any."""
