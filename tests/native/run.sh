@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds and runs the native tests of csrc/: on this machine, without SIMD, with AVX-512 emulated by SIMDe, and for 64-bit Arm
 # under qemu-user. Debian packages: g++ libsimde-dev g++-aarch64-linux-gnu qemu-user.
+# The tables of multi-index hashing have no kernel for AVX-512 or NEON, so that their test runs natively alone.
 # Usage: run.sh [native] [portable] [emulated] [arm]     (all of them when none is named)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,8 +34,8 @@ for what in ${*:-native portable emulated arm}; do
         native) build native "${CXX:-g++}" -O3; "$out/native/hamming_test" thorough; "$out/native/mih_test" ;;
         portable) build portable "${CXX:-g++}" -O2 -DSDC_SEARCH_PORTABLE_ONLY; "$out/portable/hamming_test"; "$out/portable/mih_test" quick ;;
         # SIMDe's own headers warn.
-        emulated) build emulated "${CXX:-g++}" -O1 -mavx2 -mbmi2 -mpopcnt -DSDC_SEARCH_EMULATE_SIMD -Wno-error -w; "$out/emulated/hamming_test"; "$out/emulated/mih_test" quick ;;
-        arm) build arm aarch64-linux-gnu-g++ -O2 -static; qemu-aarch64 "$out/arm/hamming_test" no-fork; qemu-aarch64 "$out/arm/mih_test" quick ;;
+        emulated) build emulated "${CXX:-g++}" -O1 -mavx2 -mbmi2 -mpopcnt -DSDC_SEARCH_EMULATE_SIMD -Wno-error -w; "$out/emulated/hamming_test" ;;
+        arm) build arm aarch64-linux-gnu-g++ -O2 -static; qemu-aarch64 "$out/arm/hamming_test" no-fork ;;
         *) echo "unknown: $what" >&2; exit 2 ;;
     esac
 done

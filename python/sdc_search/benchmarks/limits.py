@@ -7,11 +7,10 @@ The bandwidth is measured by one plain read of as many bytes, as warm as the sea
 (`machine.read_seconds`), and so is the clock (`machine.clock_hz`).
 
 The operations are those of the best method known for many queries, bit slicing: a vector holds one bit of
-as many codes as it is wide, and a carry-save tree of full adders counts the differing bits. Of its K adders
-those of the first level, K/3, can be tables of three bits that all queries share; 2K/3 remain. Comparing the
-count with a threshold takes two more operations for each of its log₂K bits, and three in the end. One full
-adder is two operations where there is a ternary logic instruction (AVX-512), else five. Transposing the
-codes, which all queries share, and selecting are left out.
+as many codes as it is wide, and a carry-save tree of full adders counts the differing bits. Tables that all
+queries share hold the sums of seven planes at a time, so that K/3 adders remain of K. Comparing the count with a threshold takes two more operations for
+each of its log₂K bits, and three in the end. One full adder is two operations where there is a ternary logic
+instruction (AVX-512), else five. Making the tables, which all queries share, and selecting are left out.
 """
 
 from __future__ import annotations
@@ -47,4 +46,4 @@ def scan_limit(n: int, n_bits: int, n_queries: int, isa: str) -> float | None:
 
 def scan_operations(n_bits: int, isa: str) -> float:
     """Return the logic operations that one query needs for one vector of codes."""
-    return _ADDER_OPERATIONS[isa] * 2 * n_bits / 3 + 2 * log2(n_bits) + 3
+    return _ADDER_OPERATIONS[isa] * n_bits / 3 + 2 * log2(n_bits) + 3
