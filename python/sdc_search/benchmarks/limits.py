@@ -6,12 +6,12 @@
 The bandwidth is measured by one plain read of as many bytes, as warm as the search finds them
 (`machine.read_seconds`), and so is the clock (`machine.clock_hz`).
 
-The operations are those of the best method known for many queries, bit slicing: a vector holds one bit of as
-many codes as it is wide, and a carry-save tree of full adders counts the differing bits. Tables that all
-queries share hold the sums of seven planes at a time, so that K/3 adders remain of K. Comparing the count
-with a threshold takes two more operations for each of its log₂K bits, and three in the end. One full adder is two
-operations where there is a ternary logic instruction (AVX-512), else five. Making the tables, which all
-queries share, and selecting are left out.
+The operations are those of the best method known for many queries, bit slicing: a vector holds one
+bit of as many codes as it is wide, and a carry-save tree of full adders counts the differing bits.
+Tables that all queries share hold the sums of seven planes at a time, so that K/3 adders remain of
+K. Comparing the count with a threshold takes two more operations for each of its log₂K bits, and
+three in the end. One full adder is two operations where there is a ternary logic instruction
+(AVX-512), else five. Making the tables, which all queries share, and selecting are left out.
 """
 
 from __future__ import annotations
