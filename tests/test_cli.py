@@ -317,6 +317,7 @@ def test_interrupt_leaves_no_file(folder: Path, tmp_path: Path) -> None:
 import itertools, os, signal, sys
 from sdc_search import LSH, cli
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
 cli._CHUNK_BYTES = 1000
 encode, calls = LSH.encode, itertools.count()
 
