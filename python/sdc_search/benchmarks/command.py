@@ -32,7 +32,7 @@ class Scale(StrEnum):
 
 
 ScaleOption = Annotated[
-    Scale, typer.Option(help="full: the sizes that the targets are about, an hour; quick: a tenth of them.")
+    Scale, typer.Option(help="full: the sizes that the targets are about; quick: a tenth of them.")
 ]
 Cases = Annotated[
     str, typer.Option(metavar="NAMES", help="Which cases: names or patterns, separated by commas.")
