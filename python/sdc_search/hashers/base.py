@@ -52,7 +52,9 @@ class Hasher(ABC):
     state_
         The fitted arrays by name: all that `project` uses.
 
-    Notes ----- The sign of a projection that rounding alone decides may differ between machines, numbers of
+    Notes
+    -----
+    The sign of a projection that rounding alone decides may differ between machines, numbers of
     threads, numbers of rows in one call and dtypes of the same features, because matrix products differ there
     in their last bits.
     """
@@ -114,7 +116,9 @@ class Hasher(ABC):
         X
             Shape ``(n, n_features_in_)``, floating point or integer.
 
-        Returns ------- Shape ``(n, n_bits)``, the threshold subtracted: float64 if `X` is, else float32; a
+        Returns
+        -------
+        Shape ``(n, n_bits)``, the threshold subtracted: float64 if `X` is, else float32; a
         tensor on the device of `X` if that is one.
 
         Raises

@@ -43,7 +43,9 @@ class SDC(Hasher):
     ValueError
         In `fit`: a parameter is out of range, or the training diverged; and what `Hasher.fit` raises.
 
-    Notes ----- Features are divided by one scalar, so that their mean square is 1: the learning rate then
+    Notes
+    -----
+    Features are divided by one scalar, so that their mean square is 1: the learning rate then
     suits features of any scale. Training is in float32 whatever the features are.
 
     Examples
