@@ -516,7 +516,9 @@ def _auto_case(kind: Kind, n: int, bits: int, n_queries: int, k: int) -> Case:
         queries = query_codes(kind, max(units.values()), bits)
         index = _index(kind, n, bits)
         strategies = {OURS: "auto", SCAN: "scan", TABLES: "multi_index"}
-        searches = {who: partial(index.search, strategy=strategies[who]) for who in units}
+        searches: dict[str, Callable[..., Any]] = {
+            who: partial(index.search, strategy=strategies[who]) for who in units
+        }
         calls = {
             who: _one_by_one(searches[who], queries[:count], k)
             if alone
