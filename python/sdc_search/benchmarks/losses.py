@@ -82,11 +82,12 @@ class _Regime:
     group: str
     parameters: Mapping[str, str | int]
     make: Callable[[], _Problem]
-    peer: str
+    peer: str  # whom the targets are about
     items: int
     item: str
     targets: tuple[float, float] | None
     tolerance: float = _TOLERANCE
+    others: tuple[str, ...] = ()
     facts: Callable[[], dict[str, Any]] = dict
     large: bool = False
 
@@ -157,6 +158,7 @@ def _regimes(sizes: _Sizes) -> Iterator[_Regime]:
             items=batch // 2,
             item="pair",
             targets=_HALF_TARGETS.get(batch),
+            others=(TORCH,),
             large=batch >= _THREADS_BATCH,
         )
     for batch in sizes.all_pairs:
@@ -175,15 +177,18 @@ def _regimes(sizes: _Sizes) -> Iterator[_Regime]:
 
 
 def _race(regime: _Regime) -> Case:
+    peers = (regime.peer, *regime.others)
+
     def prepare() -> Trial:
         problem = regime.make()
-        calls = {name: _forward_backward(problem.leaf, problem.losses[name]) for name in (OURS, regime.peer)}
+        calls = {name: _forward_backward(problem.leaf, problem.losses[name]) for name in (OURS, *peers)}
 
         def check(answers: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
-            for part, what in enumerate(("losses", "gradients")):
-                own, other = answers[OURS][part], answers[regime.peer][part]
-                close = (own - other).norm() <= regime.tolerance * other.norm()
-                _require(bool(close), f"the {what} of {OURS} and {regime.peer} differ")
+            for peer in peers:
+                for part, what in enumerate(("losses", "gradients")):
+                    own, other = answers[OURS][part], answers[peer][part]
+                    close = (own - other).norm() <= regime.tolerance * other.norm()
+                    _require(bool(close), f"the {what} of {OURS} and {peer} differ")
             return regime.facts()
 
         return Trial(calls, check)
@@ -193,7 +198,7 @@ def _race(regime: _Regime) -> Case:
         name=regime.name,
         group=regime.group,
         parameters=regime.parameters,
-        contenders=(Contender(OURS, 1), Contender(regime.peer, 1)),
+        contenders=tuple(Contender(name, 1) for name in (OURS, *peers)),
         prepare=prepare,
         items=regime.items,
         item=regime.item,
@@ -294,7 +299,8 @@ def _half_pairs(batch: int) -> _Problem:
         outputs,
         {
             OURS: partial(SDCLoss(), features, outputs),
-            PUBLISHED: partial(loss_peers.published_sdc, features, outputs, quantiles),
+            PUBLISHED: partial(loss_peers.published_sdc, features, outputs),
+            TORCH: partial(loss_peers.plain_half_pairs, features, outputs, quantiles),
         },
     )
 
