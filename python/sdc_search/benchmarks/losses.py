@@ -180,6 +180,7 @@ def _race(regime: _Regime) -> Case:
     peers = (regime.peer, *regime.others)
 
     def prepare() -> Trial:
+        _keep_freed_memory()
         problem = regime.make()
         calls = {name: _forward_backward(problem.leaf, problem.losses[name]) for name in (OURS, *peers)}
 
@@ -254,6 +255,14 @@ def _forward_backward(leaf: Tensor, loss: Callable[[], Tensor], threads: int | N
             core.set_num_threads(before)
 
     return Call(run if threads is None else partial(run_on, threads))
+
+
+def _keep_freed_memory() -> None:
+    """Free a large block, so that glibc keeps smaller ones for the next step, as a long training run has it.
+
+    Else temporary tensors cost page faults or not by what ran before, and the peers up to thrice the time.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def _random(*shape: int, seed: int) -> Tensor:
