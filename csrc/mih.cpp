@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -49,10 +50,12 @@ struct Costs {
 // Fitted on a Zen 3 to buckets of five to a thousand codes. What matters most is whether the arrays lie in
 // the cache or in memory: a bucket is too short for the processor to read ahead as it does in a scan.
 Costs costs_of(const MultiIndexShape& shape) {
-  constexpr double kCacheBytes = 16 << 20;
+  // Copies of up to 2^24 bytes are read from the cache, from 2^28 on out of memory, in between from both.
+  const double log2_bytes = std::log2(std::max(static_cast<double>(shape.copies_size()), 1.0));
+  const double outside = std::clamp((log2_bytes - 24) / (28 - 24), 0.0, 1.0);
+  const double slower = std::pow(3.0, outside);
   const double words = (shape.stride() + 7) / 8;
-  if (static_cast<double>(shape.copies_size()) < kCacheBytes) return {1500, 20, .5 * words, 30};
-  return {1500, 60, 1.5 * words, 40};
+  return {1500, 20 * slower, .5 * words * slower, 30 + 10 * outside};
 }
 
 double ns_of(const Costs& costs, const Work& work) {
