@@ -128,8 +128,8 @@ def quality(
         typer.Option(
             metavar="FILE",
             help="An .npz or .safetensors file of database (n, d), database_labels (n,) or (n, classes),"
-            " query (q, d), query_labels and, if not all of the database is to be learnt from, train_rows (m,)."
-            " Without it, the bundled features.",
+            " query (q, d), query_labels and, unless all of the database is to be learnt from, train_rows"
+            " (m,). Without it, the bundled features.",
             show_default=False,
         ),
     ] = None,
@@ -190,6 +190,64 @@ def quality(
     _report_quality(heading, summaries, measured, references, failures, out, quiet, json_output)
     if failures:
         raise InputError("; ".join(failures))
+
+
+@app.command(
+    cls=_SeveralValues,
+    epilog="Example: [bold]sdc-search benchmark collapse --methods ITQ SDC --seeds 3[/bold]",
+)
+def collapse(
+    methods: Annotated[
+        list[str] | None, typer.Option(help="As for quality. Without it: GreedyHash BiHalf SDC.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...; the first is drawn.")] = 5,
+    out: Out = Path("sdc-search-benchmark"),
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Codes of 2 bits for four well-separated classes: how many codes each method uses.
+
+    Prints a line for each method and seed; writes collapse.json and collapse.png.
+    """
+    from sdc_search.benchmarks.requirements import require
+
+    require("matplotlib")
+    from sdc_search.atomic_files import atomic_file
+    from sdc_search.benchmarks import collapse as toy
+    from sdc_search.benchmarks.collapse_figure import collapse_figure
+    from sdc_search.benchmarks.quality import parse_methods
+    from sdc_search.plots import png_bytes
+
+    try:
+        chosen = parse_methods(methods or toy.METHODS)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    make_directory(out, "--out")
+    runs = []
+    with progress(seeds * len(chosen), quiet=quiet, log=True) as report:
+        for seed in range(seeds):
+            for method in chosen:
+                report(f"{method.label}, seed {seed}", len(runs))
+                runs.append(toy.run_method(method, seed))
+    document = [run.document() for run in runs]
+    contents = {
+        "collapse.json": (json.dumps(document, indent=2) + "\n").encode(),
+        "collapse.png": png_bytes(collapse_figure([run for run in runs if run.seed == 0])),
+    }
+    for name, content in contents.items():
+        with atomic_file(out / name) as file:
+            file.write(content)
+    if json_output:
+        print_lines([json.dumps(document)])
+    elif not quiet:
+        print_lines(
+            [
+                f"{run.method}, seed {run.seed}: {run.classes_apart} of 4 classes have a code of their own;"
+                f" {run.codes_used} codes used; commonest distance: {100 * run.collapse:.0f} % of all pairs"
+                for run in runs
+            ]
+            + [f"wrote {out / name}" for name in contents]
+        )
 
 
 def _report_quality(

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 CAPTION = (
     f"mAP@{RANKS}: ties in expectation, divided by the relevant items among the first {RANKS:,}; mean ±"
-    " standard deviation over the seeds. fit: wall time. collapse: the share of all pairs of items that lie at the"
-    " commonest distance."
+    " standard deviation over the seeds. fit: wall time. collapse: the share of all pairs of items that lie"
+    " at the commonest distance."
 )
 _ABSENT = "-"
 
