@@ -223,7 +223,7 @@ def collapse(
     except ValueError as error:
         raise InputError(str(error)) from error
     make_directory(out, "--out")
-    runs = []
+    runs: list[toy.CollapseRun] = []
     with progress(seeds * len(chosen), quiet=quiet, log=True) as report:
         for seed in range(seeds):
             for method in chosen:
