@@ -54,8 +54,8 @@ def collapse_figure(runs: Sequence[CollapseRun]) -> Figure:
         signs = np.where(run.projections > 0, 1.0, -1.0)
         similarities = (signs @ signs.T / 2)[np.triu_indices(len(signs), 1)]
         for values, color, name in (
-            (run.cosines, BAR, "features, cosine"),
             (similarities, BAR_SAME_CLASS, "codes"),
+            (run.cosines, BAR, "features, cosine"),
         ):
             share = np.full(len(values), 1 / len(values))
             axes.hist(values, edges, weights=share, color=color, label=name)
