@@ -11,7 +11,15 @@ import pytest
 import torch
 from scipy import stats
 
-from sdc_search import mean_average_precision, metrics, precision_at, recall_at, reference
+from sdc_search import (
+    hamming_distance,
+    mean_average_precision,
+    mean_average_precision_from_scores,
+    metrics,
+    precision_at,
+    recall_at,
+    reference,
+)
 from sdc_search.metrics import NoHit, Normalizer, Ties
 
 TIES: tuple[Ties, ...] = get_args(Ties)
@@ -443,3 +451,28 @@ def test_bad_ranks(n: Any, error: type[Exception], message: str) -> None:
     for measure in (precision_at, recall_at):
         with pytest.raises(error, match=message):
             measure(CODES, LABELS, CODES, LABELS, n)
+
+
+def test_scores_that_order_as_distances_give_the_stable_precision(rng: np.random.Generator) -> None:
+    database, database_labels, query, query_labels = random_case(rng, 60, 7)
+    scores = -hamming_distance(database, query).astype(np.float32)
+    for at in (1, 10, -1, 1000):
+        expected = mean_average_precision(
+            database, database_labels, query, query_labels, at=at, ties="stable"
+        )
+        got = mean_average_precision_from_scores(scores, database_labels, query_labels, at=at)
+        assert got == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scores", "error", "message"),
+    [
+        (np.ones((1, 2), int), TypeError, "scores must be floating point"),
+        (np.ones(2), ValueError, "shape"),
+        (np.ones((1, 3)), ValueError, "database_labels"),
+        (np.array([[0.0, np.nan]]), ValueError, "NaN"),
+    ],
+)
+def test_bad_scores(scores: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        mean_average_precision_from_scores(scores, np.array([0, 1]), np.array([0]))

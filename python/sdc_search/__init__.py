@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
     from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
-    from sdc_search.metrics import mean_average_precision, precision_at, recall_at
+    from sdc_search.metrics import (
+        mean_average_precision,
+        mean_average_precision_from_scores,
+        precision_at,
+        recall_at,
+    )
     from sdc_search.runtime import info, set_num_threads
 
 __version__ = "0.1.0"
@@ -40,6 +45,7 @@ _HOMES = {
     "knn_graph": "hamming",
     "load_hasher": "hashers",
     "mean_average_precision": "metrics",
+    "mean_average_precision_from_scores": "metrics",
     "pack_bits": "codes",
     "precision_at": "metrics",
     "recall_at": "metrics",
@@ -67,6 +73,7 @@ __all__ = [
     "knn_graph",
     "load_hasher",
     "mean_average_precision",
+    "mean_average_precision_from_scores",
     "pack_bits",
     "precision_at",
     "recall_at",

@@ -16,7 +16,7 @@ from sdc_search import plots
 from sdc_search.codes import code_bytes
 from sdc_search.hamming import hamming_distance, hamming_topk
 from sdc_search.hashers import ITQ, LSH, SDC
-from sdc_search.metrics import mean_average_precision
+from sdc_search.metrics import mean_average_precision, mean_average_precision_from_scores
 from sdc_search.runtime import info
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def run_demo(data: DemoData, seed: int, progress: Callable[[str], None]) -> Demo
             method="float",
             n_bits=None,
             bytes_per_item=data.database.shape[1] * data.database.itemsize,
-            mean_average_precision=_float_mean_average_precision(data),
+            mean_average_precision=mean_average_precision_from_scores(
+                data.query @ data.database.T, data.database_labels, data.query_labels, at=RANKS
+            ),
             fit_seconds=0.0,
             search_ms=_median_ms(lambda: _float_topk(data.database, data.query, NEIGHBOURS)),
         )
@@ -235,14 +237,6 @@ def _float_topk(
     best = np.take_along_axis(scores, candidates, axis=1)
     order = np.argsort(-best, axis=1)
     return np.take_along_axis(best, order, axis=1), np.take_along_axis(candidates, order, axis=1)
-
-
-def _float_mean_average_precision(data: DemoData) -> float:
-    """MAP@1000 by cosine, divided by the relevant items among the first 1,000 as for the codes."""
-    ranking = np.argsort(-(data.query @ data.database.T), axis=1, kind="stable")[:, :RANKS]
-    relevant = data.database_labels[ranking] == data.query_labels[:, None]
-    precision = np.cumsum(relevant, axis=1) / np.arange(1, RANKS + 1)
-    return float(np.mean((precision * relevant).sum(axis=1) / np.maximum(1, relevant.sum(axis=1))))
 
 
 def _median_ms(search: Callable[[], object], repeats: int = 9) -> float:

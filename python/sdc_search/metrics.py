@@ -130,10 +130,7 @@ def mean_average_precision(
     0.866667
     """
     retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
-    at = as_count("at", at, minimum=-1)
-    if at == 0:
-        raise ValueError("at must be at least 1, or -1 for all ranks, got 0")
-    at = retrieval.n_items if at == -1 else min(at, retrieval.n_items)
+    at = _as_cut(at, retrieval.n_items)
     _check_option("ties", ties, Ties)
     _check_option("normalizer", normalizer, Normalizer)
     _check_option("no_hit", no_hit, NoHit)
@@ -154,6 +151,61 @@ def mean_average_precision(
         else:
             mean = _extreme_mean(precision[sure], precision[possible & ~sure], largest)
     return min(mean, 1.0)  # above 1 by rounding only
+
+
+def mean_average_precision_from_scores(
+    scores: ArrayLike, database_labels: ArrayLike, query_labels: ArrayLike, *, at: int = 1000
+) -> float:
+    """Compute the mean average precision of the first `at` items, ranked by real-valued scores.
+
+    What codes are compared with: the cosines of the features that they were made from, say. As
+    `mean_average_precision` with its own ``normalizer`` and ``no_hit``, and with ``ties="stable"``: equal
+    scores keep the order of the database.
+
+    Parameters
+    ----------
+    scores
+        Floating point, shape ``(q, n)``; the highest is ranked first.
+    database_labels, query_labels, at
+        As for `mean_average_precision`.
+
+    Returns
+    -------
+    A float in [0, 1].
+
+    Raises
+    ------
+    TypeError
+        `scores` are not floating point; else as for `mean_average_precision`.
+    ValueError
+        `scores` are not of rank 2, empty or hold NaN; else as for `mean_average_precision`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search import mean_average_precision_from_scores
+    >>> scores = np.array([[0.9, 0.1, 0.5, 0.7]])
+    >>> mean_average_precision_from_scores(scores, np.array([1, 1, 1, 0]), np.array([1]), at=3)
+    0.8333333333333333
+    """
+    array = to_numpy("scores", scores)
+    if array.dtype.kind != "f":
+        raise TypeError(f"scores must be floating point, got {array.dtype}")
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(f"scores must have shape (q, n) with q and n at least 1, got {array.shape}")
+    if np.isnan(array).any():
+        raise ValueError("scores must not hold NaN")
+    n_queries, n_items = array.shape
+    relevance = _relevance(database_labels, n_items, query_labels, n_queries)
+    at = _as_cut(at, n_items)
+    step = max(1, _BLOCK_BYTES // (_BYTES_PER_ITEM * n_items))
+    total = 0.0
+    for start in range(0, n_queries, step):
+        rows = slice(start, start + step)
+        order = np.argsort(-array[rows], axis=1, kind="stable")[:, :at]
+        hits = np.take_along_axis(relevance(rows), order, axis=1).cumsum(axis=1, dtype=np.int64)
+        total += float((_precision_sum(hits) / np.maximum(hits[:, -1], 1)).sum())
+    return min(float(total / n_queries), 1.0)  # above 1 by rounding only
 
 
 def precision_at(
@@ -302,21 +354,29 @@ def _retrieval(
     for name, codes in (("database_codes", database), ("query_codes", queries)):
         if len(codes) == 0:
             raise ValueError(f"{name} must hold at least one code, got shape {codes.shape}")
-    item_labels = _as_labels("database_labels", database_labels, len(database))
-    wanted = _as_labels("query_labels", query_labels, len(queries))
+    relevance = _relevance(database_labels, len(database), query_labels, len(queries))
+    return _Retrieval(database, queries, relevance)
+
+
+def _relevance(
+    database_labels: ArrayLike, n_items: int, query_labels: ArrayLike, n_queries: int
+) -> Callable[[slice], _Bools]:
+    """Return which items are relevant to a block of queries, ``(queries, items)``, after a check."""
+    item_labels = _as_labels("database_labels", database_labels, n_items)
+    wanted = _as_labels("query_labels", query_labels, n_queries)
     if item_labels.shape[1:] != wanted.shape[1:]:
         raise ValueError(
             "database_labels and query_labels must both have shape (n,), or (n, C) with the same C, "
             f"got {item_labels.shape} and {wanted.shape}"
         )
     if item_labels.ndim == 2:
-        return _Retrieval(database, queries, _sharing_any(item_labels, wanted))
+        return _sharing_any(item_labels, wanted)
     if (item_labels.dtype.kind == "U") != (wanted.dtype.kind == "U"):
         raise TypeError(
             "database_labels and query_labels must both be integers or both strings, "
             f"got {item_labels.dtype} and {wanted.dtype}"
         )
-    return _Retrieval(database, queries, _equal(item_labels, wanted))
+    return _equal(item_labels, wanted)
 
 
 def _as_labels(name: str, value: object, count: int) -> npt.NDArray[Any]:
@@ -364,6 +424,13 @@ def _words(labels: _Bools) -> npt.NDArray[np.uint64]:
     padded = np.zeros((len(labels), -(-labels.shape[1] // 64) * 64), dtype=np.bool_)
     padded[:, : labels.shape[1]] = labels
     return np.asarray(np.packbits(padded, axis=1).view(np.uint64))
+
+
+def _as_cut(at: int, n_items: int) -> int:
+    at = as_count("at", at, minimum=-1)
+    if at == 0:
+        raise ValueError("at must be at least 1, or -1 for all ranks, got 0")
+    return n_items if at == -1 else min(at, n_items)
 
 
 def _as_ranks(n: object, n_items: int) -> _Ints:
@@ -454,11 +521,15 @@ def _expected_precision(block: _Block, at: int, in_top: bool) -> tuple[_Floats, 
 def _stable_precision(block: _Block, at: int, in_top: bool) -> tuple[_Floats, _Floats]:
     """Return each query's AP in the order of the database, and 1 where it has a hit, else 0."""
     hits = _stable_hits(block, at)
-    relevant = np.diff(hits, axis=1, prepend=0)
-    total = (relevant * hits / np.arange(1, at + 1)).sum(axis=1)
     found = hits[:, -1]
     normalizer = found if in_top else block.relevant.sum(axis=1)
-    return total / np.maximum(normalizer, 1), (found > 0).astype(np.float64)
+    return _precision_sum(hits) / np.maximum(normalizer, 1), (found > 0).astype(np.float64)
+
+
+def _precision_sum(hits: _Ints) -> _Floats:
+    """Return each query's Σ P(r) rel(r) over all ranks, from its relevant items up to each of them."""
+    relevant = np.diff(hits, axis=1, prepend=0)
+    return np.asarray((relevant * hits / np.arange(1, hits.shape[1] + 1)).sum(axis=1))
 
 
 def _extreme_precision(block: _Block, at: int, in_top: bool, largest: bool) -> tuple[_Floats, _Bools, _Bools]:

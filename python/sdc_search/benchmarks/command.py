@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sdc_search.console import InputError, Json, Quiet, make_directory, print_lines, progress, render
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sdc_search.benchmarks.cases import Case, Result
+    from sdc_search.benchmarks.quality import Cell, Measurement, Summary
 
 _TABLE_WIDTH = 150
 
@@ -97,6 +99,200 @@ def losses(
 
     suite = _Suite("losses", loss_cases(scale.value, _check_threads(threads)), DISTRIBUTIONS, loss_figure)
     _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
+
+
+class _SeveralValues(TyperCommand):
+    """A command whose ``--bits`` and ``--methods`` take every word up to the next option."""
+
+    _OPTIONS = ("--bits", "--methods")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words: list[str] = []
+        option = None
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in self._OPTIONS else None
+                words += [] if option else [word]
+            else:
+                words += [option, word] if option else [word]
+        return super().parse_args(ctx, words)
+
+
+@app.command(
+    cls=_SeveralValues,
+    epilog="Example: [bold]sdc-search benchmark quality --methods LSH ITQ SDC --bits 16 32 --seeds 3[/bold]",
+)
+def quality(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An .npz or .safetensors file of database (n, d), database_labels (n,) or (n, classes),"
+            " query (q, d), query_labels and, unless all of the database is to be learnt from, train_rows"
+            " (m,). Without it, the bundled features.",
+            show_default=False,
+        ),
+    ] = None,
+    bits: Annotated[list[int] | None, typer.Option(min=1, help="Lengths of the codes: 16 32 64.")] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Classes of sdc_search.hashers; Class:preset or Class:name=value,... for other parameters"
+            " than the defaults. Without it, all classes."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")] = 3,
+    preset: Annotated[
+        str | None, typer.Option(help="Of the methods that have presets and name none.", show_default=False)
+    ] = None,
+    train_rows: Annotated[
+        int | None,
+        typer.Option(help="Learn from so many random rows, another draw for each seed.", show_default=False),
+    ] = None,
+    out: Out = Path("sdc-search-benchmark"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what is done and what is not.")
+    ] = False,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Quality of the codes of every method: mAP@1000 over bits and seeds, time to fit and to encode.
+
+    Prints tables; writes quality.md, quality.json and quality.png. Each result is kept in quality-cells/ at
+    once, so that an interrupted run goes on where it was; other data, settings or code are measured anew.
+    """
+    from sdc_search.benchmarks.requirements import require
+
+    require("matplotlib")
+    from sdc_search.benchmarks import quality as suite
+    from sdc_search.benchmarks.quality_data import bundled_data, read_data
+
+    try:
+        chosen = suite.parse_methods(methods or [], preset)
+        content = bundled_data() if data is None else read_data(data)
+        cells = suite.plan_cells(chosen, bits or [16, 32, 64], seeds, content, train_rows)
+        references = suite.references(content)
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
+    folder = out / "quality-cells"
+    if dry_run:
+        print_lines(f"{'to do' if suite.read_cell(c, folder) is None else 'done '}  {c}" for c in cells)
+        return
+    make_directory(folder, "--out")
+    with progress(len(cells), quiet=quiet, log=True) as report:
+        measured, failures = suite.run_cells(cells, content, folder, report)
+    learnt = len(content.train_rows) if train_rows is None else train_rows
+    heading = (
+        f"{content.name}: {len(content.database):,} items, {learnt:,} to learn from,"
+        f" {len(content.query):,} queries, seeds: {seeds}"
+    )
+    summaries = suite.summarize(measured)
+    _report_quality(heading, summaries, measured, references, failures, out, quiet, json_output)
+    if failures:
+        raise InputError("; ".join(failures))
+
+
+@app.command(
+    cls=_SeveralValues,
+    epilog="Example: [bold]sdc-search benchmark collapse --methods ITQ SDC --seeds 3[/bold]",
+)
+def collapse(
+    methods: Annotated[
+        list[str] | None, typer.Option(help="As for quality. Without it: GreedyHash BiHalf SDC.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...; the first is drawn.")] = 5,
+    out: Out = Path("sdc-search-benchmark"),
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Codes of 2 bits for four well-separated classes: how many codes each method uses.
+
+    Prints a line for each method and seed; writes collapse.json and collapse.png.
+    """
+    from sdc_search.benchmarks.requirements import require
+
+    require("matplotlib")
+    from sdc_search.atomic_files import atomic_file
+    from sdc_search.benchmarks import collapse as toy
+    from sdc_search.benchmarks.collapse_figure import collapse_figure
+    from sdc_search.benchmarks.quality import parse_methods
+    from sdc_search.plots import png_bytes
+
+    try:
+        chosen = parse_methods(methods or toy.METHODS)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    make_directory(out, "--out")
+    runs: list[toy.CollapseRun] = []
+    with progress(seeds * len(chosen), quiet=quiet, log=True) as report:
+        for seed in range(seeds):
+            for method in chosen:
+                report(f"{method.label}, seed {seed}", len(runs))
+                runs.append(toy.run_method(method, seed))
+    document = [run.document() for run in runs]
+    contents = {
+        "collapse.json": (json.dumps(document, indent=2) + "\n").encode(),
+        "collapse.png": png_bytes(collapse_figure([run for run in runs if run.seed == 0])),
+    }
+    for name, content in contents.items():
+        with atomic_file(out / name) as file:
+            file.write(content)
+    if json_output:
+        print_lines([json.dumps(document)])
+    elif not quiet:
+        print_lines(
+            [
+                f"{run.method}, seed {run.seed}: {run.classes_apart} of 4 classes have a code of their own;"
+                f" {run.codes_used} codes used; commonest distance: {100 * run.collapse:.0f} % of all pairs"
+                for run in runs
+            ]
+            + [f"wrote {out / name}" for name in contents]
+        )
+
+
+def _report_quality(
+    heading: str,
+    summaries: Sequence[Summary],
+    measured: Mapping[Cell, Measurement],
+    references: Mapping[str, float],
+    failures: Sequence[str],
+    out: Path,
+    quiet: bool,
+    json_output: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from sdc_search.atomic_files import atomic_file
+    from sdc_search.benchmarks import quality_tables
+    from sdc_search.benchmarks.machine import describe
+    from sdc_search.benchmarks.quality_figure import quality_figure
+    from sdc_search.plots import png_bytes
+
+    machine = describe(("scipy", "torch"))
+    document = {
+        "suite": "quality",
+        "data": heading,
+        "machine": machine,
+        "references": dict(references),
+        "summaries": [asdict(summary) for summary in summaries],
+        "cells": [{"method": c.method.label, **c.settings, **asdict(m)} for c, m in measured.items()],
+        "failures": list(failures),
+    }
+    contents = {
+        "quality.json": (json.dumps(document, indent=2) + "\n").encode(),
+        "quality.md": quality_tables.markdown(machine, heading, summaries, references, failures).encode(),
+    }
+    if summaries:
+        contents["quality.png"] = png_bytes(quality_figure(summaries, references, caption=heading))
+    for name, content in contents.items():
+        with atomic_file(out / name) as file:
+            file.write(content)
+    if json_output:
+        print_lines([json.dumps(document)])
+    elif not quiet and summaries:
+        tables = quality_tables.rich_tables(summaries, references)
+        text = render(heading, *tables, quality_tables.CAPTION, width=_TABLE_WIDTH)
+        print_lines([text, "", *(f"wrote {out / name}" for name in contents)])
 
 
 @dataclass(frozen=True)
