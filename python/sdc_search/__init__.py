@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from sdc_search.codes import pack_bits, unpack_bits
     from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
     from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
-    from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
+    from sdc_search.hashers import (
+        ITQ,
+        LSH,
+        SDC,
+        SSDH,
+        BiHalf,
+        GreedyHash,
+        Hasher,
+        SpectralHashing,
+        load_hasher,
+    )
     from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
@@ -22,7 +32,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BiHalf": "hashers",
     "CorruptFileError": "errors",
+    "GreedyHash": "hashers",
     "HammingIndex": "index",
     "Hasher": "hashers",
     "ITQ": "hashers",
@@ -31,6 +43,8 @@ _HOMES = {
     "NotFittedError": "errors",
     "SDC": "hashers",
     "SDCLoss": "losses",
+    "SSDH": "hashers",
+    "SpectralHashing": "hashers",
     "beta_quantiles": "losses",
     "calibration_loss": "losses",
     "hamming_distance": "hamming",
@@ -52,12 +66,16 @@ __all__ = [
     "ITQ",
     "LSH",
     "SDC",
+    "SSDH",
+    "BiHalf",
     "CorruptFileError",
+    "GreedyHash",
     "HammingIndex",
     "Hasher",
     "MissingExtraError",
     "NotFittedError",
     "SDCLoss",
+    "SpectralHashing",
     "beta_quantiles",
     "calibration_loss",
     "hamming_distance",

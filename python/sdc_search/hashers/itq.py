@@ -80,7 +80,7 @@ class ITQ(LinearHasher):
         if self.update not in ("correct", "legacy_transposed"):
             raise ValueError(f"update must be 'correct' or 'legacy_transposed', got {self.update!r}")
         mean = X.mean(axis=0, dtype=np.float64)
-        components = _principal_components(X, mean, self.n_bits)
+        components = principal_components(X, mean, self.n_bits)
         projected = (X - mean) @ components
         rotation = np.linalg.qr(rng.standard_normal((self.n_bits, self.n_bits)))[0]
         errors = [_quantization_error(projected @ rotation)]
@@ -114,8 +114,8 @@ def best_rotation(
     return np.asarray((Wt if transposed else Wt.T) @ U.T)
 
 
-def _principal_components(X: Features, mean: npt.NDArray[np.float64], n_components: int) -> npt.NDArray[Any]:
-    """Orthonormal directions of largest variance, shape ``(d, n_components)``."""
+def principal_components(X: Features, mean: npt.NDArray[np.float64], n_components: int) -> npt.NDArray[Any]:
+    """Return the directions of largest variance, by rising variance and orthonormal, ``(d, n_components)``."""
     n_features = X.shape[1]
     scatter = np.zeros((n_features, n_features))
     for start in range(0, len(X), _ROWS):
