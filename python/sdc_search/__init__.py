@@ -17,9 +17,6 @@ if TYPE_CHECKING:
         ITQ,
         LSH,
         SDC,
-        SSDH,
-        BiHalf,
-        GreedyHash,
         Hasher,
         SpectralHashing,
         load_hasher,
@@ -32,9 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BiHalf": "hashers",
     "CorruptFileError": "errors",
-    "GreedyHash": "hashers",
     "HammingIndex": "index",
     "Hasher": "hashers",
     "ITQ": "hashers",
@@ -43,7 +38,6 @@ _HOMES = {
     "NotFittedError": "errors",
     "SDC": "hashers",
     "SDCLoss": "losses",
-    "SSDH": "hashers",
     "SpectralHashing": "hashers",
     "beta_quantiles": "losses",
     "calibration_loss": "losses",
@@ -66,10 +60,7 @@ __all__ = [
     "ITQ",
     "LSH",
     "SDC",
-    "SSDH",
-    "BiHalf",
     "CorruptFileError",
-    "GreedyHash",
     "HammingIndex",
     "Hasher",
     "MissingExtraError",

@@ -11,23 +11,17 @@ from sdc_search.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from sdc_search.hashers.base import Hasher
-    from sdc_search.hashers.bi_half import BiHalf
-    from sdc_search.hashers.greedy_hash import GreedyHash
     from sdc_search.hashers.itq import ITQ
     from sdc_search.hashers.loading import load_hasher
     from sdc_search.hashers.lsh import LSH
     from sdc_search.hashers.sdc import SDC
     from sdc_search.hashers.spectral_hashing import SpectralHashing
-    from sdc_search.hashers.ssdh import SSDH
 
 _HOMES = {
-    "BiHalf": "bi_half",
-    "GreedyHash": "greedy_hash",
     "Hasher": "base",
     "ITQ": "itq",
     "LSH": "lsh",
     "SDC": "sdc",
-    "SSDH": "ssdh",
     "SpectralHashing": "spectral_hashing",
     "load_hasher": "loading",
 }
@@ -36,9 +30,6 @@ __all__ = [
     "ITQ",
     "LSH",
     "SDC",
-    "SSDH",
-    "BiHalf",
-    "GreedyHash",
     "Hasher",
     "SpectralHashing",
     "load_hasher",

@@ -115,7 +115,7 @@ def best_rotation(
 
 
 def principal_components(X: Features, mean: npt.NDArray[np.float64], n_components: int) -> npt.NDArray[Any]:
-    """Return the directions of largest variance, by rising variance and orthonormal, ``(d, n_components)``."""
+    """Return orthonormal directions of largest variance, by rising variance, ``(d, n_components)``."""
     n_features = X.shape[1]
     scatter = np.zeros((n_features, n_features))
     for start in range(0, len(X), _ROWS):

@@ -11,12 +11,9 @@ from sdc_search.hashers.base import FORMAT, VERSION, Hasher
 
 # The classes that a file may name, and their modules: nothing else is ever imported or called for a file.
 _MODULES = {
-    "BiHalf": "bi_half",
-    "GreedyHash": "greedy_hash",
     "ITQ": "itq",
     "LSH": "lsh",
     "SDC": "sdc",
-    "SSDH": "ssdh",
     "SpectralHashing": "spectral_hashing",
 }
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -43,7 +43,7 @@ class DistanceFit:
         return near.to(features.dtype) - far.to(features.dtype)
 
 
-def fit_distances(X: npt.NDArray[np.floating], alpha: float = 2.0) -> DistanceFit:
+def fit_distances(X: npt.NDArray[np.floating[Any]], alpha: float = 2.0) -> DistanceFit:
     """Fit `DistanceFit` to the cosine distances of all pairs of rows, self-pairs too, in blocks of rows.
 
     Mirrored about the mode, either side is a sample of mean `mode`, so that its variance is the mean squared
@@ -64,7 +64,7 @@ def fit_distances(X: npt.NDArray[np.floating], alpha: float = 2.0) -> DistanceFi
     unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(X.dtype).tiny)
     blocks = range(0, len(unit), _ROWS)
 
-    def distances(start: int) -> npt.NDArray[np.floating]:
+    def distances(start: int) -> npt.NDArray[np.floating[Any]]:
         return np.clip(1 - unit[start : start + _ROWS] @ unit.T, 0, 2)
 
     edges = np.arange(2 * _BINS_PER_UNIT + 1) / _BINS_PER_UNIT
