@@ -65,7 +65,7 @@ def fit_distances(X: npt.NDArray[np.floating[Any]], alpha: float = 2.0) -> Dista
     blocks = range(0, len(unit), _ROWS)
 
     def distances(start: int) -> npt.NDArray[np.floating[Any]]:
-        return np.clip(1 - unit[start : start + _ROWS] @ unit.T, 0, 2)
+        return np.asarray(np.clip(1 - unit[start : start + _ROWS] @ unit.T, 0, 2))
 
     edges = np.arange(2 * _BINS_PER_UNIT + 1) / _BINS_PER_UNIT
     counts = sum(np.histogram(distances(start), edges)[0] for start in blocks)
