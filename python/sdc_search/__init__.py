@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from sdc_search.codes import pack_bits, unpack_bits
     from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
     from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
-    from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
+    from sdc_search.hashers import (
+        ITQ,
+        LSH,
+        SDC,
+        Hasher,
+        SpectralHashing,
+        load_hasher,
+    )
     from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
     from sdc_search.metrics import (
@@ -36,6 +43,7 @@ _HOMES = {
     "NotFittedError": "errors",
     "SDC": "hashers",
     "SDCLoss": "losses",
+    "SpectralHashing": "hashers",
     "beta_quantiles": "losses",
     "calibration_loss": "losses",
     "hamming_distance": "hamming",
@@ -64,6 +72,7 @@ __all__ = [
     "MissingExtraError",
     "NotFittedError",
     "SDCLoss",
+    "SpectralHashing",
     "beta_quantiles",
     "calibration_loss",
     "hamming_distance",

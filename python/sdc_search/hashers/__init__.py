@@ -15,9 +15,24 @@ if TYPE_CHECKING:
     from sdc_search.hashers.loading import load_hasher
     from sdc_search.hashers.lsh import LSH
     from sdc_search.hashers.sdc import SDC
+    from sdc_search.hashers.spectral_hashing import SpectralHashing
 
-_HOMES = {"Hasher": "base", "ITQ": "itq", "LSH": "lsh", "SDC": "sdc", "load_hasher": "loading"}
+_HOMES = {
+    "Hasher": "base",
+    "ITQ": "itq",
+    "LSH": "lsh",
+    "SDC": "sdc",
+    "SpectralHashing": "spectral_hashing",
+    "load_hasher": "loading",
+}
 
-__all__ = ["ITQ", "LSH", "SDC", "Hasher", "load_hasher"]
+__all__ = [
+    "ITQ",
+    "LSH",
+    "SDC",
+    "Hasher",
+    "SpectralHashing",
+    "load_hasher",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
