@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from sdc_search import CorruptFileError, Hasher, NotFittedError, load_hasher, pack_bits, storage
-from sdc_search.hashers import ITQ, LSH, SDC, base
+from sdc_search import CorruptFileError, Hasher, NotFittedError, hashers, load_hasher, pack_bits, storage
+from sdc_search.hashers import LSH, SDC, base
+from sdc_search.hashers.loading import _MODULES
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -21,11 +22,13 @@ def sample(n: int = 60, d: int = 8, seed: int = 0) -> np.ndarray:
 
 
 def make(name: str, **params) -> Hasher:
-    quick = {"SDC": {"hidden": 8, "max_epochs": 2, "batch_size": 16}}.get(name, {})
-    return {"ITQ": ITQ, "LSH": LSH, "SDC": SDC}[name](**{"n_bits": 8, "random_state": 0, **quick, **params})
+    hasher = getattr(hashers, name)(n_bits=8, random_state=0)
+    quick = {"hidden": 8, "max_epochs": 2, "batch_size": 16}
+    hasher.set_params(**{name: value for name, value in quick.items() if name in hasher.get_params()})
+    return hasher.set_params(**params)
 
 
-@pytest.fixture(params=["ITQ", "LSH", "SDC"])
+@pytest.fixture(params=sorted(_MODULES))
 def name(request) -> str:
     return request.param
 

@@ -28,7 +28,7 @@ State: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FORMAT = "sdc_search.hasher"
 VERSION = 1
-_BLOCK_BYTES = 16 << 20  # of float64 rows: what a block needs besides, such as hidden layers, fits 64 MB too
+_BLOCK_BYTES = 2 << 20  # of float64 rows: what passes over a block then finds it in the cache
 _SAMPLE_ROWS = 2000  # for the bit statistics
 
 

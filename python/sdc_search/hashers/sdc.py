@@ -101,7 +101,7 @@ class SDC(TrainedHasher):
         return ("n, d", "n, V, d") if self.contrastive else ("n, d",)
 
     def _n_views(self, settings: SimpleNamespace) -> int:
-        return 0 if settings.contrastive == 0 else 3 if settings.preset == "sdc_paper" else 2
+        return 0 if settings.contrastive == 0 else 3 if self.preset == "sdc_paper" else 2
 
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
         width = X.n_features if settings.hidden == "features" else as_count("hidden", settings.hidden)

@@ -332,7 +332,8 @@ class _Inputs:
             return self._dropout(x, strength)
         noisy = x + strength * self.sigma * torch.randn(x.shape, generator=self.generator)
         gain: Tensor = x.norm(dim=1, keepdim=True) / noisy.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return noisy * gain
+        renormalised: Tensor = noisy * gain
+        return renormalised
 
     def _dropout(self, x: Tensor, p: float) -> Tensor:
         if p == 0:
