@@ -26,7 +26,7 @@ def soft_sort(similarity: Tensor, temperature: float) -> Tensor:
     Examples
     --------
     >>> import torch
-    >>> soft_sort(torch.tensor([[0.1, 0.9]]), 0.01)
+    >>> soft_sort(torch.tensor([[0.1, 0.9]]), 0.001)
     tensor([[[0., 1.],
              [1., 0.]]])
     """

@@ -151,11 +151,10 @@ class TwinBottleneck(nn.Module):
         output = self.decoder(smooth)
         error = ((output.relu() if self.rectify else output) - x).square() / 2
         reconstruction = error.sum() if reduction == "sum" else error.mean()
-        return (
-            reconstruction
-            + _critic_loss(self.binary_critic, _uniform(bits, generator).round(), bits, adversarial)
-            + _critic_loss(self.continuous_critic, _uniform(smooth, generator), smooth, adversarial)
-        )
+        binary = _critic_loss(self.binary_critic, _uniform(bits, generator).round(), bits, adversarial)
+        smoothed = _critic_loss(self.continuous_critic, _uniform(smooth, generator), smooth, adversarial)
+        total: Tensor = reconstruction + binary + smoothed
+        return total
 
 
 def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
