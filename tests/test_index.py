@@ -465,6 +465,18 @@ def test_bad_construction(arguments: tuple[Any, ...], error: type[Exception], me
         HammingIndex(arguments[0], **dict(zip(["device"], arguments[1:], strict=False)))
 
 
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_an_index_on_the_cpu_is_there_already(device: str | torch.device) -> None:
+    index = HammingIndex(8, device=device)
+    assert index.to(device) is index
+
+
+@pytest.mark.parametrize("device", ["cuda", torch.device("cuda")])
+def test_no_other_device_yet(device: str | torch.device) -> None:
+    with pytest.raises(ValueError, match="device must be 'cpu'"):
+        three().to(device)
+
+
 def test_memory_that_cannot_be_had_leaves_the_index_as_it_was() -> None:
     program = """
 import resource

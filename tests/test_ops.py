@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from sdc_search import ops
 from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
@@ -134,6 +135,47 @@ def test_second_derivatives_are_refused(function):
     (gradient,) = torch.autograd.grad(function(s), s, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate"):
         gradient.sum().backward()
+
+
+WIDE = random(10, 7, seed=2, dtype=torch.float32)
+TRANSFORMED = [
+    lambda s: calibration(s, TEACHER[0]),
+    lambda s: calibration(s, TEACHER[0], 2),
+    lambda s: wasserstein_1d(s, OTHER[0], 2, root=True),
+    lambda s: SDCLoss()(WIDE, s.float().view(10, 2)),
+]
+
+
+@pytest.mark.parametrize("function", TRANSFORMED)
+def test_gradients_by_torch_func(function):
+    batch = random(3, 20, seed=5)
+    mapped = torch.func.vmap(torch.func.grad(function))(batch)
+    for s, mapped_gradient in zip(batch, mapped, strict=True):
+        _, (wanted,) = gradients(function, s)
+        close = {"rtol": 0, "atol": 1e-5 * wanted.abs().max().item()}  # one function computes in float32
+        torch.testing.assert_close(torch.func.grad(function)(s), wanted, **close)
+        torch.testing.assert_close(mapped_gradient, wanted, **close)
+    with pytest.raises(RuntimeError, match="differentiated once"):
+        torch.func.grad(lambda s: torch.func.grad(function)(s).sum())(batch[0])
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own use of it in jvp
+@pytest.mark.parametrize("function", TRANSFORMED)
+def test_forward_mode_is_refused(function):
+    s = random(20)
+    with pytest.raises(RuntimeError, match="no forward-mode derivative"):
+        torch.func.jvp(function, (s,), (s,))
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="no forward-mode derivative"):
+        function(forward_ad.make_dual(s, s))
+
+
+@pytest.mark.parametrize("distribution", [None, "uniform"])
+def test_quantiles_first_asked_for_inside_a_transform_serve_outside_it(distribution):
+    features, outputs = random(14, 5).float(), random(14, 4, seed=1).float()
+    loss = SDCLoss(alpha=4.25, distribution=distribution)
+    gradient = torch.func.grad(lambda v: loss(features, v))(outputs)
+    _, (wanted,) = gradients(lambda v: loss(features, v), outputs)
+    torch.testing.assert_close(gradient, wanted)
 
 
 def test_the_graph_may_be_walked_twice():

@@ -155,6 +155,9 @@ class HammingIndex:
     to row 16 more once they are looked up (by `remove`, `rerank`, and `add` with ids that are not larger than
     all others).
 
+    **Memory.** A code is ``ceil(n_bits / 8)`` bytes. Tables, where they are built, come on top: with 64 bits
+    48 bytes a code at 10 million codes (see `build_tables`).
+
     **Threads.** Any number of threads may search at once, also while another adds or removes: a search sees
     the index as it was when the search began. `add` and `remove` wait for each other. `remove` needs memory
     for a second copy of what stays.
@@ -172,9 +175,8 @@ class HammingIndex:
     <HammingIndex: 2 codes of 8 bits>
     """
 
-    def __init__(self, n_bits: int, *, device: str = "cpu") -> None:
-        if device != "cpu":
-            raise ValueError(f"device must be 'cpu', the only one that an index can lie on, got {device!r}")
+    def __init__(self, n_bits: int, *, device: str | torch.device = "cpu") -> None:
+        _check_device(device)
         self._n_bits = as_count("n_bits", n_bits, maximum=8 * core.MAX_CODE_BYTES)
         self._changing = threading.Lock()
         codes = np.empty((0, code_bytes(self._n_bits)), dtype=np.uint8)
@@ -212,6 +214,24 @@ class HammingIndex:
         ids = np.arange(len(state))
         ids.flags.writeable = False
         return ids
+
+    def to(self, device: str | torch.device) -> HammingIndex:
+        """Return the index on `device`, which is this one where it lies there already.
+
+        Raises
+        ------
+        ValueError
+            `device` is not ``"cpu"``, the only one so far.
+
+        Examples
+        --------
+        >>> from sdc_search import HammingIndex
+        >>> index = HammingIndex(n_bits=64)
+        >>> index.to("cpu") is index
+        True
+        """
+        _check_device(device)
+        return self
 
     def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
         """Add codes behind those that are there.
@@ -837,6 +857,11 @@ class HammingIndex:
         array = as_codes(name, codes, code_bytes(self._n_bits))
         check_padding(name, array, self._n_bits)
         return array
+
+
+def _check_device(device: str | torch.device) -> None:
+    if str(device) != "cpu":
+        raise ValueError(f"device must be 'cpu', the only one that an index can lie on, got {str(device)!r}")
 
 
 def _as_ids(name: str, value: ArrayLike) -> npt.NDArray[np.int64]:

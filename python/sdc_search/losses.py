@@ -175,9 +175,9 @@ def calibration_loss(
     >>> calibration_loss(torch.tensor([0.2, -0.2]), torch.tensor([0.9, 0.8]), beta_quantiles(2))
     tensor(0.0161)
     """
-    shape = code_similarity.shape
-    _check_real("code_similarity", code_similarity)
-    _check_real("quantiles", quantiles)
+    code = _real("code_similarity", code_similarity)
+    targets = _real("quantiles", quantiles)
+    shape = code.shape
     if shape != feature_similarity.shape or len(shape) == 0 or 0 in shape:
         raise ValueError(
             "code_similarity and feature_similarity must have one shape (..., n) that is not empty, got"
@@ -194,12 +194,7 @@ def calibration_loss(
         _check_devices(
             code_similarity=code_similarity, feature_similarity=feature_similarity, quantiles=quantiles
         )
-    return ops.calibration_loss(
-        _at_least_float32(code_similarity),
-        _at_least_float32(feature_similarity),
-        _at_least_float32(quantiles),
-        float(p),
-    )
+    return ops.calibration_loss(code, _at_least_float32(feature_similarity), targets, float(p))
 
 
 class SDCLoss(nn.Module):
@@ -452,7 +447,7 @@ class SDCLoss(nn.Module):
             return beta_table(n, float(self.alpha), float(self.beta), self._floor())
         table = distribution_quantiles(n, self.distribution)
         table = table.clamp(min=0) if self.clip_negative_targets else table
-        if n <= CACHED_VALUES:
+        if n <= CACHED_VALUES and ops.is_eager(table):
             self._table = (n, table)
         return table
 
@@ -530,6 +525,14 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
     return None if tensor is None else tuple(tensor.shape)
+
+
+def _real(name: str, tensor: Tensor) -> Tensor:
+    """Check that a tensor is floating point, and take half precision to float32."""
+    if type(tensor) is Tensor and (tensor.dtype is torch.float32 or tensor.dtype is torch.float64):
+        return tensor
+    _check_real(name, tensor)
+    return _at_least_float32(tensor)
 
 
 def _check_real(name: str, tensor: Tensor) -> None:

@@ -10,10 +10,12 @@ Nothing is checked here; `sdc_search.losses` does that. Second derivatives raise
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from sdc_search.native import core
 from sdc_search.quantiles import beta_table
@@ -25,12 +27,16 @@ _BYTES_FROM = 1 << 16  # with so many similarities the gradient waits as one byt
 
 
 class _EagerFunction(torch.autograd.Function):
-    """A function that is differentiated once; `_gradient` computes what goes back."""
+    """A function that is differentiated once; `_gradient` computes what goes back.
 
-    @classmethod
-    def call(cls, *args: Any) -> Any:
-        """`apply` without its search for transforms of torch.func, which `is_eager` has excluded."""
-        return super(torch.autograd.Function, cls).apply(*args)  # type: ignore[misc]
+    `call` is `apply` without its search for transforms of torch.func, which `is_eager` has excluded.
+    """
+
+    call: ClassVar[Callable[..., Any]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.call = super(torch.autograd.Function, cls).apply  # type: ignore[misc]
 
     @classmethod
     def backward(cls, ctx: Any, *grads: Tensor) -> Any:
@@ -69,7 +75,12 @@ def is_eager(*tensors: Tensor) -> bool:
     for tensor in tensors:
         if type(tensor) not in _PLAIN_TYPES or not tensor.is_cpu:
             return False
-    return not (torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack())
+    return not (_is_transformed() or torch._C._len_torch_dispatch_stack())
+
+
+def _is_transformed() -> bool:
+    """Whether a transform of torch.func or forward-mode differentiation is at work."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
@@ -85,7 +96,7 @@ def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float)
         return _calibrate(code, teacher, quantiles, p, None, None)
     if code.device.type != "cpu" and not torch.compiler.is_compiling():
         return _plain_calibration_loss(code, teacher, quantiles, p)
-    losses, _ = torch.ops.sdc_search.calibration_loss(code, teacher, quantiles, p)
+    losses, _ = _registered(torch.ops.sdc_search.calibration_loss, code, teacher, quantiles, p)
     return torch.as_tensor(losses.mean())
 
 
@@ -102,8 +113,8 @@ def wasserstein_1d(
             losses: Tensor = _Wasserstein.call(x, y, x_weights, y_weights, p, root)
             return losses
         return _transport(x, y, x_weights, y_weights, p, root, None, None)
-    losses, _, _ = torch.ops.sdc_search.wasserstein_1d(x, y, x_weights, y_weights, p, root)
-    return losses
+    losses, _, _ = _registered(torch.ops.sdc_search.wasserstein_1d, x, y, x_weights, y_weights, p, root)
+    return torch.as_tensor(losses)
 
 
 def sdc_loss_half(features: Tensor, outputs: Tensor, table: Tensor, quantization: float) -> Tensor:
@@ -120,6 +131,13 @@ def sdc_loss_all(
     to.
     """
     return _sdc_loss(_all, features, outputs, quantiles, quantization)
+
+
+def _empty(tensor: Tensor) -> Tensor:
+    """Make a contiguous tensor of the same shape and dtype; `empty_like` is the quickest way to one."""
+    return (
+        torch.empty_like(tensor) if tensor.is_contiguous() else torch.empty(tensor.shape, dtype=tensor.dtype)
+    )
 
 
 def _calibrate(
@@ -157,7 +175,7 @@ class _CalibrationLoss(_EagerFunction):
             ctx.real = code.dtype
             ctx.kept = torch.empty(code.shape, dtype=torch.int8)
             return _calibrate(code, teacher, quantiles, p, ctx.kept, None)
-        ctx.kept = torch.empty(code.shape, dtype=code.dtype)
+        ctx.kept = _empty(code)
         return _calibrate(code, teacher, quantiles, p, None, ctx.kept)
 
     @staticmethod
@@ -220,8 +238,8 @@ class _Wasserstein(_EagerFunction):
     ) -> Tensor:
         need_x, need_y = ctx.needs_input_grad[:2]
         ctx.kept = (
-            torch.empty(x.shape, dtype=x.dtype) if need_x else None,
-            torch.empty(y.shape, dtype=y.dtype) if need_y else None,
+            _empty(x) if need_x else None,
+            _empty(y) if need_y else None,
         )
         return _transport(x, y, x_weights, y_weights, p, root, *ctx.kept)
 
@@ -287,7 +305,7 @@ class _SDCLoss(_EagerFunction):
     def forward(
         ctx: Any, native: Any, features: Tensor, outputs: Tensor, quantiles: Any, quantization: float
     ) -> Tensor:
-        ctx.kept = torch.empty(outputs.shape, dtype=outputs.dtype)
+        ctx.kept = _empty(outputs)
         return torch.as_tensor(native(features, outputs, quantiles, quantization, ctx.kept))
 
     @staticmethod
@@ -409,6 +427,62 @@ torch.library.register_autograd(
     lib=_LIBRARY,
 )
 torch.library.register_autograd("sdc_search::scale_rows", _refuse_second_derivative, lib=_LIBRARY)
+
+
+def _registered(operation: Any, *inputs: Any) -> Any:
+    """Call a registered operation in the way that whatever is at work understands."""
+    if not torch.compiler.is_compiling() and _is_transformed():
+        return _Transformed.apply(operation, *inputs)  # type: ignore[no-untyped-call]
+    return operation(*inputs)
+
+
+class _Transformed(torch.autograd.Function):
+    """A registered operation for torch.func, which does not take what `register_autograd` makes of it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(operation: Any, *inputs: Any) -> Any:
+        return operation(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _keep_gradients(ctx, inputs[1:], output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        n = len(ctx.saved_tensors) // 2
+        scaled = [
+            _ScaledOnce.apply(grad, gradient, source)  # type: ignore[no-untyped-call]
+            for gradient, source in zip(ctx.saved_tensors[:n], ctx.saved_tensors[n:], strict=True)
+        ]
+        return None, *scaled, *[None] * (ctx.n_inputs - n)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise RuntimeError("the losses of sdc_search have no forward-mode derivative: use torch.func.grad")
+
+
+class _ScaledOnce(torch.autograd.Function):
+    """`scale_rows` for torch.func."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(rows: Tensor, gradient: Tensor, source: Tensor) -> Tensor:
+        return rows.unsqueeze(-1) * gradient
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return _refuse_second_derivative(ctx, *grads)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        return _refuse_second_derivative(ctx)
 
 
 def _in_front(size: int, dims: tuple[Any, ...], tensors: tuple[Any, ...]) -> list[Any]:

@@ -196,7 +196,8 @@ def beta_table(n: int, alpha: float, beta: float, floor: float = -1.0) -> Tensor
     """`beta_quantiles` raised to at least `floor`, without checks; it is shared, so leave it as it is."""
     if torch.compiler.is_compiling():  # an operation of sdc_search.ops, where SciPy cannot be traced
         return torch.as_tensor(torch.ops.sdc_search.beta_quantiles(n, alpha, beta, floor))
-    return (_cached_beta_table if n <= CACHED_VALUES else _beta_table)(n, alpha, beta, floor)
+    values = (_cached_beta_table if n <= CACHED_VALUES else _beta_table)(n, alpha, beta, floor)
+    return torch.from_numpy(values)  # a tensor in the cache would keep a transform of torch.func that made it
 
 
 @lru_cache(maxsize=32)
@@ -231,13 +232,14 @@ def _nodes(alpha: float, beta: float, n_nodes: int) -> tuple[tuple[Floats, Float
     return (values, slopes), error if np.isfinite(error) else float("inf")
 
 
-def _beta_table(n: int, alpha: float, beta: float, floor: float) -> Tensor:
+def _beta_table(n: int, alpha: float, beta: float, floor: float) -> Floats:
     spline = beta_spline(alpha, beta) if n > _EXACT_VALUES else None
     if spline is None:
         values = 2 * betaincinv(alpha, beta, _levels(n)) - 1
     else:
         values = spline.table(n, core.num_threads())
-    return torch.from_numpy(np.maximum(values, floor, out=values))
+    result: Floats = np.maximum(values, floor, out=values)
+    return result
 
 
 _cached_beta_table = lru_cache(maxsize=16)(_beta_table)  # training asks for one or two sizes again and again

@@ -82,11 +82,12 @@ class _Regime:
     group: str
     parameters: Mapping[str, str | int]
     make: Callable[[], _Problem]
-    peer: str
+    peer: str  # whom the targets are about
     items: int
     item: str
     targets: tuple[float, float] | None
     tolerance: float = _TOLERANCE
+    others: tuple[str, ...] = ()
     facts: Callable[[], dict[str, Any]] = dict
     large: bool = False
 
@@ -157,6 +158,7 @@ def _regimes(sizes: _Sizes) -> Iterator[_Regime]:
             items=batch // 2,
             item="pair",
             targets=_HALF_TARGETS.get(batch),
+            others=(TORCH,),
             large=batch >= _THREADS_BATCH,
         )
     for batch in sizes.all_pairs:
@@ -175,15 +177,19 @@ def _regimes(sizes: _Sizes) -> Iterator[_Regime]:
 
 
 def _race(regime: _Regime) -> Case:
+    peers = (regime.peer, *regime.others)
+
     def prepare() -> Trial:
+        _keep_freed_memory()
         problem = regime.make()
-        calls = {name: _forward_backward(problem.leaf, problem.losses[name]) for name in (OURS, regime.peer)}
+        calls = {name: _forward_backward(problem.leaf, problem.losses[name]) for name in (OURS, *peers)}
 
         def check(answers: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
-            for part, what in enumerate(("losses", "gradients")):
-                own, other = answers[OURS][part], answers[regime.peer][part]
-                close = (own - other).norm() <= regime.tolerance * other.norm()
-                _require(bool(close), f"the {what} of {OURS} and {regime.peer} differ")
+            for peer in peers:
+                for part, what in enumerate(("losses", "gradients")):
+                    own, other = answers[OURS][part], answers[peer][part]
+                    close = (own - other).norm() <= regime.tolerance * other.norm()
+                    _require(bool(close), f"the {what} of {OURS} and {peer} differ")
             return regime.facts()
 
         return Trial(calls, check)
@@ -193,7 +199,7 @@ def _race(regime: _Regime) -> Case:
         name=regime.name,
         group=regime.group,
         parameters=regime.parameters,
-        contenders=(Contender(OURS, 1), Contender(regime.peer, 1)),
+        contenders=tuple(Contender(name, 1) for name in (OURS, *peers)),
         prepare=prepare,
         items=regime.items,
         item=regime.item,
@@ -251,6 +257,14 @@ def _forward_backward(leaf: Tensor, loss: Callable[[], Tensor], threads: int | N
     return Call(run if threads is None else partial(run_on, threads))
 
 
+def _keep_freed_memory() -> None:
+    """Free a large block, so that glibc keeps smaller ones for the next step, as a long training run has it.
+
+    Else temporary tensors cost page faults or not by what ran before, and the peers up to thrice the time.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
+
+
 def _random(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -294,7 +308,8 @@ def _half_pairs(batch: int) -> _Problem:
         outputs,
         {
             OURS: partial(SDCLoss(), features, outputs),
-            PUBLISHED: partial(loss_peers.published_sdc, features, outputs, quantiles),
+            PUBLISHED: partial(loss_peers.published_sdc, features, outputs),
+            TORCH: partial(loss_peers.plain_half_pairs, features, outputs, quantiles),
         },
     )
 
