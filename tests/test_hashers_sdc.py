@@ -9,7 +9,7 @@ from torch import nn
 
 import sdc_search
 from sdc_search import LSH, SDC, unpack_bits
-from sdc_search.hashers.sdc import _fold
+from sdc_search.hashers.heads import fold
 
 
 def precision(hasher: sdc_search.Hasher) -> float:
@@ -43,7 +43,7 @@ def test_folding_is_the_network_in_eval_mode():
     network = nn.Sequential(first, nn.GELU(), last, norm)
     network(torch.randn(200, 6))
     network.eval()
-    hasher = SDC(4, hidden=9)._restore(_fold(first, last, norm, 0.5))
+    hasher = SDC(4, hidden=9)._restore(fold(network, None, 0.5), {})
     X = torch.randn(20, 6)
     torch.testing.assert_close(hasher.project(X), network(0.5 * X).detach(), rtol=1e-5, atol=1e-6)
 

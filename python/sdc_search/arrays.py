@@ -7,6 +7,7 @@ imported here: a tensor can only arrive where its owner has imported it already.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -89,28 +90,53 @@ def as_codes(name: str, value: object, n_bytes: int | None = None) -> npt.NDArra
     return np.ascontiguousarray(array)
 
 
-def as_features(name: str, value: object) -> npt.NDArray[np.float32] | npt.NDArray[np.float64]:
+def as_features(
+    name: str, value: object, shapes: Sequence[str] = ("n, d",)
+) -> npt.NDArray[np.float32] | npt.NDArray[np.float64]:
     """Check real-valued vectors: finite, C-contiguous, shape ``(n, d)``, float32 (float64 stays float64).
+
+    Parameters
+    ----------
+    name, value
+        The argument and its name, for the messages.
+    shapes
+        The shapes that are wanted, by their letters; the last dimension are the features.
 
     Raises
     ------
     TypeError
         The dtype is not a float or an integer.
     ValueError
-        The rank is not 2, ``d`` is 0, or an entry is NaN or infinite.
+        The rank is another one, ``d`` is 0, or an entry is NaN or infinite.
     """
     array = np.asarray(value) if isinstance(value, (list, tuple)) else to_numpy(name, value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be floating point or integer, got {array.dtype}")
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (n, d), got {array.shape}")
-    if array.shape[1] == 0:
-        raise ValueError(f"{name} must have at least one feature, got shape {array.shape}")
-    dtype = np.float64 if array.dtype.itemsize >= 8 and array.dtype.kind == "f" else np.float32
-    array = np.ascontiguousarray(array, dtype=dtype)
-    if not np.isfinite(array).all():
+    array = np.ascontiguousarray(array, dtype=features_dtype(name, array, shapes))
+    if not _is_finite(array):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return array
+
+
+def features_dtype(
+    name: str, array: npt.NDArray[Any], shapes: Sequence[str] = ("n, d",)
+) -> type[np.float32] | type[np.float64]:
+    """Check kind and shape of features as `as_features` does, and return the dtype to compute them in."""
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be floating point or integer, got {array.dtype}")
+    if array.ndim not in [shape.count(",") + 1 for shape in shapes]:
+        wanted = " or ".join(f"({shape})" for shape in shapes)
+        raise ValueError(f"{name} must have shape {wanted}, got {array.shape}")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"{name} must have at least one feature, got shape {array.shape}")
+    return np.float64 if array.dtype.itemsize >= 8 and array.dtype.kind == "f" else np.float32
+
+
+def _is_finite(array: npt.NDArray[Any]) -> bool:
+    """Whether no entry is NaN or infinite: their sum of squares, the fastest pass, mostly tells it."""
+    flat = array.reshape(-1)
+    with np.errstate(all="ignore"):
+        if np.isfinite(np.dot(flat, flat)):
+            return True
+    return bool(np.isfinite(array).all())
 
 
 def as_mask(name: str, value: object, n: int) -> npt.NDArray[np.bool_] | npt.NDArray[np.uint8]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, overload
 
 import numpy as np
@@ -13,18 +16,20 @@ import numpy.typing as npt
 
 from sdc_search import storage
 from sdc_search.arrays import ArrayLike, as_count, as_features, is_tensor, like, to_numpy
+from sdc_search.bit_statistics import bit_statistics
 from sdc_search.codes import pack_bits
 from sdc_search.errors import NotFittedError
+from sdc_search.feature_rows import FeatureRows, Features
 
 if TYPE_CHECKING:
     import torch
 
-Features: TypeAlias = npt.NDArray[np.floating[Any]]
 State: TypeAlias = dict[str, npt.NDArray[Any]]
 
 FORMAT = "sdc_search.hasher"
 VERSION = 1
 _BLOCK_BYTES = 16 << 20  # of float64 rows: what a block needs besides, such as hidden layers, fits 64 MB too
+_SAMPLE_ROWS = 2000  # for the bit statistics
 
 
 class Hasher(ABC):
@@ -51,6 +56,10 @@ class Hasher(ABC):
         Columns of the features of `fit`.
     state_
         The fitted arrays by name: all that `project` uses.
+    report_
+        How the fit went: ``"seconds"`` (not in a file), the `bit_statistics` of the codes of up to 2,000
+        training rows, and what the method adds; the trained ones ``"epochs"``, ``"steps"``, ``"loss"``,
+        ``"interrupted"`` and which ``"views"`` were used.
 
     Notes
     -----
@@ -64,12 +73,13 @@ class Hasher(ABC):
     verbose: bool
     n_features_in_: int
     state_: State
+    report_: dict[str, Any]
     _fitted_params: dict[str, Any]
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn the hash function from unlabelled features.
 
-        Failing or interrupted, it leaves the hasher as it was before: not fitted, or with the fit that it
+        Failing, it leaves the hasher as it was before: not fitted, or with the fit that it
         had.
 
         Parameters
@@ -92,14 +102,27 @@ class Hasher(ABC):
             `X` is not of rank 2, holds NaN or infinity, has fewer than 2 rows or only equal ones; or a
             parameter is out of range.
         """
-        features = _features(X)
-        if len(features) < 2:
-            raise ValueError(f"X must have at least 2 rows to learn from, got {len(features)}")
-        if (features == features[0]).all():
+        start = time.perf_counter()
+        rows = FeatureRows("X", X, self._fit_shapes)
+        if len(rows) < 2:
+            raise ValueError(f"X must have at least 2 rows to learn from, got {len(rows)}")
+        if rows.is_constant():
             raise ValueError("X must not be constant: all rows are equal, so there is nothing to tell apart")
         as_count("n_bits", self.n_bits)
         seed = None if self.random_state is None else as_count("random_state", self.random_state, minimum=0)
-        return self._keep(self._fit(features, np.random.default_rng(seed)), features.shape[1])
+        report: dict[str, Any] = {}
+        state = self._fit(rows, np.random.default_rng(seed), report)
+        fitted = copy(self)._keep(state, rows.n_features, report)
+        report |= bit_statistics(fitted.encode(_sample(rows)), self.n_bits)
+        report["seconds"] = time.perf_counter() - start
+        if report.get("interrupted"):
+            warnings.warn(
+                f"{type(self).__name__}: interrupted after {report['epochs']} epochs;"
+                " the weights so far are kept",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return self._keep(state, rows.n_features, report)
 
     @overload
     def project(self, X: torch.Tensor) -> torch.Tensor: ...
@@ -176,8 +199,9 @@ class Hasher(ABC):
             The file cannot be written; the message names it.
         """
         self._check_fitted()
-        params = {name: _plain(value) for name, value in self._fitted_params.items()}
-        metadata = {"class": type(self).__name__, "params": params}
+        params = {name: _plain(value) for name, value in self._fitted_params.items() if name != "callbacks"}
+        report = {name: value for name, value in self.report_.items() if name != "seconds"}
+        metadata = {"class": type(self).__name__, "params": params, "report": report}
         storage.write(path, FORMAT, self.state_, metadata, version=VERSION, n_bits=params["n_bits"])
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -215,9 +239,17 @@ class Hasher(ABC):
             transformer_tags=TransformerTags(preserves_dtype=[]),
         )
 
+    @property
+    def _fit_shapes(self) -> tuple[str, ...]:
+        """What `fit` takes, see `FeatureRows`."""
+        return ("n, d",)
+
     @abstractmethod
-    def _fit(self, X: Features, rng: np.random.Generator) -> State:
-        """Learn the state from checked features; every random choice comes from `rng`."""
+    def _fit(self, X: FeatureRows, rng: np.random.Generator, report: dict[str, Any]) -> State:
+        """Learn the state from checked features; every random choice comes from `rng`.
+
+        What else is worth knowing goes into `report`.
+        """
 
     @abstractmethod
     def _project(self, X: Features) -> Features:
@@ -231,7 +263,7 @@ class Hasher(ABC):
         one.
         """
 
-    def _restore(self, state: State) -> Self:
+    def _restore(self, state: State, report: dict[str, Any]) -> Self:
         """Take over the state of a file, after a check."""
         shapes = self._shapes()
         if state.keys() != shapes.keys():
@@ -247,11 +279,16 @@ class Hasher(ABC):
                 raise ValueError(f"tensor {name!r}: shape {array.shape} does not fit {shape}")
             if array.dtype.kind != "f" or not np.isfinite(array).all():
                 raise ValueError(f"tensor {name!r}: wanted finite floating point")
-        return self._keep(state, sizes["n_features"])
+        return self._keep(state, sizes["n_features"], report)
 
-    def _keep(self, state: State, n_features: int) -> Self:
+    def _keep(self, state: State, n_features: int, report: dict[str, Any]) -> Self:
         """Become fitted, in one step that Ctrl-C cannot split."""
-        fit = {"state_": state, "n_features_in_": n_features, "_fitted_params": self.get_params()}
+        fit = {
+            "state_": state,
+            "n_features_in_": n_features,
+            "report_": report,
+            "_fitted_params": self.get_params(),
+        }
         vars(self).update(fit)
         return self
 
@@ -274,6 +311,16 @@ class Hasher(ABC):
 
 def _features(X: Any) -> Features:
     return as_features("X", X.cpu() if is_tensor(X) else X)
+
+
+def _sample(rows: FeatureRows) -> Features:
+    """Up to 2,000 rows at equal distances, of views the first."""
+    chosen = np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE_ROWS), dtype=np.int64)
+    return _first_view(rows.take(chosen))
+
+
+def _first_view(rows: Features) -> Features:
+    return rows if rows.ndim == 2 else np.ascontiguousarray(rows.reshape(len(rows), -1, rows.shape[-1])[:, 0])
 
 
 def _plain(value: Any) -> Any:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from sdc_search.arrays import as_count
-from sdc_search.hashers.base import Features, State
+from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers.base import State
 from sdc_search.hashers.linear import LinearHasher
-
-_ROWS = 4096  # converted to float64 at a time for the covariance
 
 
 class ITQ(LinearHasher):
@@ -72,16 +71,16 @@ class ITQ(LinearHasher):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, X: Features, rng: np.random.Generator) -> State:
+    def _fit(self, X: FeatureRows, rng: np.random.Generator, report: dict[str, Any]) -> State:
         most = min(X.shape)
         if self.n_bits > most:
             raise ValueError(f"n_bits must be at most min(n, d) = {most} for ITQ, got {self.n_bits}")
         n_iter = as_count("n_iter", self.n_iter, minimum=0)
         if self.update not in ("correct", "legacy_transposed"):
             raise ValueError(f"update must be 'correct' or 'legacy_transposed', got {self.update!r}")
-        mean = X.mean(axis=0, dtype=np.float64)
-        components = _principal_components(X, mean, self.n_bits)
-        projected = (X - mean) @ components
+        mean = X.mean()
+        components = principal_components(X, mean, self.n_bits)
+        projected = np.concatenate([(block - mean) @ components for block in X.blocks()])
         rotation = np.linalg.qr(rng.standard_normal((self.n_bits, self.n_bits)))[0]
         errors = [_quantization_error(projected @ rotation)]
         for _ in range(n_iter):
@@ -114,12 +113,14 @@ def best_rotation(
     return np.asarray((Wt if transposed else Wt.T) @ U.T)
 
 
-def _principal_components(X: Features, mean: npt.NDArray[np.float64], n_components: int) -> npt.NDArray[Any]:
+def principal_components(
+    X: FeatureRows, mean: npt.NDArray[np.float64], n_components: int
+) -> npt.NDArray[Any]:
     """Orthonormal directions of largest variance, shape ``(d, n_components)``."""
-    n_features = X.shape[1]
+    n_features = X.n_features
     scatter = np.zeros((n_features, n_features))
-    for start in range(0, len(X), _ROWS):
-        centred = X[start : start + _ROWS] - mean
+    for block in X.blocks():
+        centred = block - mean
         scatter += centred.T @ centred
     _, vectors = eigh(scatter, subset_by_index=(n_features - n_components, n_features - 1), overwrite_a=True)
     return np.asarray(vectors)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sdc_search.hashers.base import Features, Hasher
+from sdc_search.feature_rows import Features
+from sdc_search.hashers.base import Hasher
 
 
 class LinearHasher(Hasher):

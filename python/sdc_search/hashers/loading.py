@@ -57,7 +57,10 @@ def load_hasher(path: str | os.PathLike[str]) -> Hasher:
         raise CorruptFileError(f"{path}: params: not parameters of {name}: {params!r}")
     if params.get("n_bits") != header["n_bits"]:
         raise CorruptFileError(f"{path}: params: n_bits is {params.get('n_bits')!r}, not {header['n_bits']}")
+    report = header.get("report", {})
+    if not isinstance(report, dict):
+        raise CorruptFileError(f"{path}: report: wanted an object, got {report!r}")
     try:
-        return hasher_class(**params)._restore(state)
+        return hasher_class(**params)._restore(state, report)
     except (ValueError, TypeError) as error:
         raise CorruptFileError(f"{path}: {error}") from error

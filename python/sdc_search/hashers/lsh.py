@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from sdc_search.hashers.base import Features, State
+from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers.base import State
 from sdc_search.hashers.linear import LinearHasher
 
 
@@ -56,12 +57,12 @@ class LSH(LinearHasher):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, X: Features, rng: np.random.Generator) -> State:
-        n_features = X.shape[1]
+    def _fit(self, X: FeatureRows, rng: np.random.Generator, report: dict[str, Any]) -> State:
+        n_features = X.n_features
         if self.center == "feature":
-            mean = X.mean(axis=0, dtype=np.float64)
+            mean = X.mean()
         elif self.center == "scalar":
-            mean = np.full(n_features, X.mean(dtype=np.float64))
+            mean = np.full(n_features, X.mean().mean())
         elif self.center == "none":
             mean = np.zeros(n_features)
         else:
