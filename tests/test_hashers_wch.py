@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from sdc_search.hashers.wch import mutual_attention, pair_weights, token_similarity, wch_loss, weighted_nce
+from sdc_search import LSH, Hasher, load_hasher, mean_average_precision
+from sdc_search.demo import load_demo_data
+from sdc_search.hashers.wch import (
+    WCH,
+    mutual_attention,
+    pair_weights,
+    token_similarity,
+    wch_loss,
+    weighted_nce,
+)
 
 
 def tokens(seed: int, p: int = 4) -> torch.Tensor:
@@ -66,3 +76,28 @@ def test_the_last_term_only_drives_the_first_view_outward():
     balance = 2 * bits.mean(dim=0) / (5 * 8)
     torch.testing.assert_close(first.grad, (balance - 2 * bits / (5 * 8)) * slope)
     assert not second.grad.any()
+
+
+def test_a_few_epochs_beat_random_planes_and_a_file_gives_the_same_codes(tmp_path):
+    data = load_demo_data()
+
+    def quality(hasher: Hasher) -> float:
+        hasher.fit(data.database)
+        return mean_average_precision(
+            hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
+        )
+
+    lsh = np.mean([quality(LSH(16, random_state=seed)) for seed in range(5)])
+    hasher = WCH(16, max_epochs=3, n_components=64, random_state=0, verbose=False)
+    assert quality(hasher) > lsh + 0.05
+    hasher.save(tmp_path / "hasher.safetensors")
+    assert np.array_equal(
+        load_hasher(tmp_path / "hasher.safetensors").encode(data.query), hasher.encode(data.query)
+    )
+
+
+def test_tokens_and_views_are_learnt_from_and_vectors_encoded(rng):
+    X = rng.standard_normal((40, 3, 4, 8)).astype(np.float32)
+    for views in (X, X[:, :, 0]):
+        hasher = WCH(8, max_epochs=1, batch_size=16, random_state=0, verbose=False).fit(views)
+        assert hasher.encode(X[:, 0].mean(axis=1)).shape == (40, 1)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sdc_search.codes import pack_bits, unpack_bits
     from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
     from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
-    from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
+    from sdc_search.hashers import ITQ, LSH, NSH, SDC, TBH, WCH, CIBHash, Hasher, load_hasher
     from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "WCH": "hashers",
+    "TBH": "hashers",
+    "NSH": "hashers",
+    "CIBHash": "hashers",
     "CorruptFileError": "errors",
     "HammingIndex": "index",
     "Hasher": "hashers",
@@ -51,7 +55,11 @@ _HOMES = {
 __all__ = [
     "ITQ",
     "LSH",
+    "NSH",
     "SDC",
+    "TBH",
+    "WCH",
+    "CIBHash",
     "CorruptFileError",
     "HammingIndex",
     "Hasher",

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from sdc_search.codes import unpack_bits
 from sdc_search.hamming import hamming_distance
 
-
 _MOST_BYTES = 256  # of a code that `hamming_distance` takes
 
 

@@ -11,13 +11,27 @@ from sdc_search.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from sdc_search.hashers.base import Hasher
+    from sdc_search.hashers.cib_hash import CIBHash
     from sdc_search.hashers.itq import ITQ
     from sdc_search.hashers.loading import load_hasher
     from sdc_search.hashers.lsh import LSH
+    from sdc_search.hashers.nsh import NSH
     from sdc_search.hashers.sdc import SDC
+    from sdc_search.hashers.tbh import TBH
+    from sdc_search.hashers.wch import WCH
 
-_HOMES = {"Hasher": "base", "ITQ": "itq", "LSH": "lsh", "SDC": "sdc", "load_hasher": "loading"}
+_HOMES = {
+    "WCH": "wch",
+    "TBH": "tbh",
+    "NSH": "nsh",
+    "CIBHash": "cib_hash",
+    "Hasher": "base",
+    "ITQ": "itq",
+    "LSH": "lsh",
+    "SDC": "sdc",
+    "load_hasher": "loading",
+}
 
-__all__ = ["ITQ", "LSH", "SDC", "Hasher", "load_hasher"]
+__all__ = ["ITQ", "LSH", "NSH", "SDC", "TBH", "WCH", "CIBHash", "Hasher", "load_hasher"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

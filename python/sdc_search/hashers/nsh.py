@@ -2,9 +2,119 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import ClassVar, Unpack
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers.heads import linear_layer
+from sdc_search.hashers.reduction import principal_layers
+from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
+from sdc_search.schedules import half_cosine
+
+
+class NSH(TrainedHasher):
+    """Contrastive learning in the order into which codes sort a batch, see `sorted_nce`.
+
+    Yu et al., "Learning to Hash Naturally Sorts", IJCAI 2022. Linear, beside a linear layer to latent
+    vectors that is needed in training alone.
+
+    Parameters
+    ----------
+    n_bits, **parameters
+        See `TrainedHasher`.
+    n_positives, temperature, double_softmax
+        See `sorted_nce`.
+    quantization
+        Weight of `quantization_loss`.
+    n_components
+        Of the features that the network sees: the principal ones, or ``"all"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.hashers import NSH
+    >>> X = np.random.default_rng(0).standard_normal((100, 16))
+    >>> NSH(n_bits=32, max_epochs=2, random_state=0).fit(X).encode(X).shape
+    (100, 4)
+    """
+
+    _presets: ClassVar = {
+        None: {
+            "n_components": 256,
+            "center": True,
+            "lr": 1e-3,
+            "batch_size": 50,
+            "max_epochs": 10,
+            "schedule": half_cosine,
+            "augmentation_strength": 0.3,
+        },
+        "author": {
+            "n_components": "all",
+            "lr": 1e-5,
+            "weight_decay": 1e-5,
+            "batch_size": 50,
+            "max_epochs": 200,
+        },
+        "sdc_paper": {**SDC_PAPER, "n_components": "all"},
+    }
+    _least_batch = 3
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        n_components: int | str | None = None,
+        n_positives: int = 2,
+        temperature: float = 0.3,
+        quantization: float = 1.0,
+        double_softmax: bool = False,
+        **parameters: Unpack[TrainingParameters],
+    ) -> None:
+        super().__init__(n_bits, **parameters)
+        self.n_components = n_components
+        self.n_positives = n_positives
+        self.temperature = temperature
+        self.quantization = quantization
+        self.double_softmax = double_softmax
+
+    @property
+    def _fit_shapes(self) -> tuple[str, ...]:
+        return "n, d", "n, V, d"
+
+    def _n_views(self, settings: SimpleNamespace) -> int:
+        return 2
+
+    def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
+        layers, width = principal_layers(X, settings)
+        hash_layer = linear_layer(width, self.n_bits, generator)
+        return _NSHObjective(self, layers, hash_layer, linear_layer(width, 1024, generator))
+
+
+class _NSHObjective(nn.Module):
+    def __init__(
+        self, hasher: NSH, layers: list[nn.Module], hash_layer: nn.Linear, latent: nn.Linear
+    ) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(*layers, hash_layer, nn.Tanh())
+        self.latent = nn.Sequential(*layers, latent)
+        self.hasher = hasher
+
+    def forward(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        first, second = inputs.unbind(dim=1)
+        codes = self.encoder(first), self.encoder(second)
+        latents = (functional.normalize(self.latent(view)) for view in (first, second))
+        contrast = sorted_nce(
+            *codes,
+            *latents,
+            n_positives=self.hasher.n_positives,
+            temperature=self.hasher.temperature,
+            double_softmax=self.hasher.double_softmax,
+        )
+        return contrast + self.hasher.quantization * quantization_loss(codes[0])
 
 
 def soft_sort(similarity: Tensor, temperature: float) -> Tensor:

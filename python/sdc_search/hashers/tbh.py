@@ -2,11 +2,127 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sdc_search.arrays import as_count
+from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers.reduction import principal_layers
+from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
+from sdc_search.schedules import half_cosine
+
+
+class TBH(TrainedHasher):
+    """An auto-encoder with a binary bottleneck beside a continuous one, see `TwinBottleneck`.
+
+    Shen et al., "Auto-Encoding Twin-Bottleneck Hashing", CVPR 2020.
+
+    Parameters
+    ----------
+    n_bits, **parameters
+        See `TrainedHasher`.
+    hidden
+        Width of the hidden layer.
+    width, rectify, squash, stochastic
+        See `TwinBottleneck`.
+    adversarial, reduction
+        See `TwinBottleneck.loss`.
+    n_components
+        Of the features that the network sees: the principal ones, or ``"all"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.hashers import TBH
+    >>> X = np.random.default_rng(0).standard_normal((100, 16))
+    >>> TBH(n_bits=32, max_epochs=2, random_state=0).fit(X).encode(X).shape
+    (100, 4)
+    """
+
+    _activation = "relu"
+    _presets: ClassVar = {
+        None: {
+            "hidden": 512,
+            "n_components": 256,
+            "center": True,
+            "rectify": False,
+            "lr": 1e-3,
+            "batch_size": 64,
+            "max_epochs": 20,
+            "schedule": half_cosine,
+        },
+        "author": {
+            "hidden": 1024,
+            "n_components": "all",
+            "rectify": True,
+            "lr": 1e-4,
+            "batch_size": 400,
+            "max_steps": 100_000,
+        },
+        "sdc_paper": {**SDC_PAPER, "hidden": 1024, "n_components": "all", "rectify": True},
+    }
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        hidden: int | None = None,
+        n_components: int | str | None = None,
+        width: int = 512,
+        rectify: bool | None = None,
+        squash: bool = True,
+        stochastic: bool = False,
+        adversarial: float = 1.0,
+        reduction: Literal["sum", "mean"] = "sum",
+        **parameters: Unpack[TrainingParameters],
+    ) -> None:
+        super().__init__(n_bits, **parameters)
+        self.hidden = hidden
+        self.n_components = n_components
+        self.width = width
+        self.rectify = rectify
+        self.squash = squash
+        self.stochastic = stochastic
+        self.adversarial = adversarial
+        self.reduction = reduction
+
+    def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
+        layers, n_inputs = principal_layers(X, settings)
+        twin = TwinBottleneck(
+            n_inputs,
+            self.n_bits,
+            generator,
+            hidden=as_count("hidden", settings.hidden),
+            width=as_count("width", self.width),
+            rectify=settings.rectify,
+            squash=self.squash,
+            stochastic=self.stochastic,
+        )
+        return _TBHObjective(self, layers, twin, generator)
+
+
+class _TBHObjective(nn.Module):
+    def __init__(
+        self, hasher: TBH, layers: list[nn.Module], twin: TwinBottleneck, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(*layers)
+        self.twin = twin
+        self.encoder = nn.Sequential(*layers, twin.hidden, nn.ReLU(), twin.binary)
+        self.hasher = hasher
+        self.generator = generator
+
+    def forward(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        return self.twin.loss(
+            self.reduce(inputs),
+            self.generator,
+            adversarial=self.hasher.adversarial,
+            reduction=self.hasher.reduction,
+        )
 
 
 def binarize(logits: Tensor, threshold: Tensor | float = 0.5) -> Tensor:

@@ -2,11 +2,119 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import ClassVar, Unpack
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from sdc_search.arrays import as_count
+from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers.heads import linear_layer
+from sdc_search.hashers.reduction import principal_layers
+from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
+from sdc_search.schedules import half_cosine
+
 _CHUNK_VALUES = 1 << 24  # of token cosines held at a time: 64 MB in float32
+
+
+class WCH(TrainedHasher):
+    """Contrastive learning in which similar items attract each other too, see `pair_weights`, `wch_loss`.
+
+    Yu et al., "Weighted Contrastive Hashing", ACCV 2022. `fit` also takes patch tokens ``(n, V, P, d)``; what
+    is encoded later is then their mean, ``(n, d)``. The weights follow from the features alone; the paper's
+    LayerNorm on the mean token is left out.
+
+    Parameters
+    ----------
+    n_bits, **parameters
+        See `TrainedHasher`.
+    hidden
+        Width of the hidden layer.
+    temperature
+        See `wch_loss`.
+    weight_temperature
+        See `pair_weights`.
+    n_components
+        Of the features that the network sees: the principal ones, or ``"all"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.hashers import WCH
+    >>> X = np.random.default_rng(0).standard_normal((100, 16))
+    >>> WCH(n_bits=32, max_epochs=2, random_state=0).fit(X).encode(X).shape
+    (100, 4)
+    """
+
+    _activation = "relu"
+    _presets: ClassVar = {
+        None: {
+            "hidden": 512,
+            "n_components": 256,
+            "center": True,
+            "lr": 1e-3,
+            "batch_size": 64,
+            "max_epochs": 20,
+            "schedule": half_cosine,
+        },
+        "author": {
+            "hidden": 1024,
+            "n_components": "all",
+            "lr": 1e-5,
+            "batch_size": 32,
+            "max_epochs": 50,
+            "schedule": half_cosine,
+        },
+        "sdc_paper": {**SDC_PAPER, "hidden": 1024, "n_components": "all"},
+    }
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        hidden: int | None = None,
+        n_components: int | str | None = None,
+        temperature: float = 0.3,
+        weight_temperature: float = 0.2,
+        **parameters: Unpack[TrainingParameters],
+    ) -> None:
+        super().__init__(n_bits, **parameters)
+        self.hidden = hidden
+        self.n_components = n_components
+        self.temperature = temperature
+        self.weight_temperature = weight_temperature
+
+    @property
+    def _fit_shapes(self) -> tuple[str, ...]:
+        return "n, d", "n, V, d", "n, V, P, d"
+
+    def _n_views(self, settings: SimpleNamespace) -> int:
+        return 2
+
+    def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
+        hidden = as_count("hidden", settings.hidden)
+        layers, width = principal_layers(X, settings)
+        first, last = linear_layer(width, hidden, generator), linear_layer(hidden, self.n_bits, generator)
+        if self.preset == "author":
+            for layer in (first, last):
+                nn.init.kaiming_uniform_(layer.weight, mode="fan_out", generator=generator)
+                nn.init.normal_(layer.bias, generator=generator)
+        return _WCHObjective(self, nn.Sequential(*layers, first, nn.ReLU(), last))
+
+
+class _WCHObjective(nn.Module):
+    def __init__(self, hasher: WCH, encoder: nn.Sequential) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.hasher = hasher
+
+    def forward(self, rows: Tensor, inputs: Tensor) -> Tensor:
+        first, second = (inputs if inputs.ndim == 4 else inputs[:, :, None]).unbind(dim=1)
+        weights = pair_weights(first, second, temperature=self.hasher.weight_temperature)
+        outputs = self.encoder(first.mean(dim=1)), self.encoder(second.mean(dim=1))
+        return wch_loss(*outputs, weights, temperature=self.hasher.temperature)
 
 
 def mutual_attention(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
