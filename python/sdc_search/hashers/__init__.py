@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from sdc_search.hashers.wch import WCH
 
 _HOMES = {
-    "WCH": "wch",
-    "TBH": "tbh",
-    "NSH": "nsh",
     "CIBHash": "cib_hash",
     "Hasher": "base",
     "ITQ": "itq",
     "LSH": "lsh",
+    "NSH": "nsh",
     "SDC": "sdc",
+    "TBH": "tbh",
+    "WCH": "wch",
     "load_hasher": "loading",
 }
 

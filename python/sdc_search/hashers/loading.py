@@ -12,12 +12,12 @@ from sdc_search.hashers.base import FORMAT, VERSION, Hasher
 # The classes that a file may name, and their modules: nothing else is ever imported or called for a file.
 _MODULES = {
     "CIBHash": "cib_hash",
-    "NSH": "nsh",
-    "TBH": "tbh",
-    "WCH": "wch",
     "ITQ": "itq",
     "LSH": "lsh",
+    "NSH": "nsh",
     "SDC": "sdc",
+    "TBH": "tbh",
+    "WCH": "wch",
 }
 
 

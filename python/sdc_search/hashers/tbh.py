@@ -50,6 +50,7 @@ class TBH(TrainedHasher):
             "n_components": 256,
             "center": True,
             "rectify": False,
+            "squash": False,
             "lr": 1e-3,
             "batch_size": 64,
             "max_epochs": 20,
@@ -59,11 +60,12 @@ class TBH(TrainedHasher):
             "hidden": 1024,
             "n_components": "all",
             "rectify": True,
+            "squash": True,
             "lr": 1e-4,
             "batch_size": 400,
             "max_steps": 100_000,
         },
-        "sdc_paper": {**SDC_PAPER, "hidden": 1024, "n_components": "all", "rectify": True},
+        "sdc_paper": {**SDC_PAPER, "hidden": 1024, "n_components": "all", "rectify": True, "squash": True},
     }
 
     def __init__(
@@ -74,7 +76,7 @@ class TBH(TrainedHasher):
         n_components: int | str | None = None,
         width: int = 512,
         rectify: bool | None = None,
-        squash: bool = True,
+        squash: bool | None = None,
         stochastic: bool = False,
         adversarial: float = 1.0,
         reduction: Literal["sum", "mean"] = "sum",
@@ -99,7 +101,7 @@ class TBH(TrainedHasher):
             hidden=as_count("hidden", settings.hidden),
             width=as_count("width", self.width),
             rectify=settings.rectify,
-            squash=self.squash,
+            squash=settings.squash,
             stochastic=self.stochastic,
         )
         return _TBHObjective(self, layers, twin, generator)
