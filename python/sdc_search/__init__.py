@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from sdc_search.hashers import (
         ITQ,
         LSH,
+        NSH,
         SDC,
+        TBH,
+        WCH,
+        CIBHash,
         Hasher,
         SpectralHashing,
         load_hasher,
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "WCH": "hashers",
+    "TBH": "hashers",
+    "NSH": "hashers",
+    "CIBHash": "hashers",
     "CorruptFileError": "errors",
     "HammingIndex": "index",
     "Hasher": "hashers",
@@ -65,7 +73,11 @@ _HOMES = {
 __all__ = [
     "ITQ",
     "LSH",
+    "NSH",
     "SDC",
+    "TBH",
+    "WCH",
+    "CIBHash",
     "CorruptFileError",
     "HammingIndex",
     "Hasher",

@@ -424,7 +424,7 @@ class SDCLoss(nn.Module):
         if self.contrastive == 0:
             return torch.as_tensor(loss)
         with torch.autocast(outputs.device.type, enabled=False):
-            contrast = _nt_xent(_at_least_float32(first), _at_least_float32(second), self.temperature)
+            contrast = nt_xent(_at_least_float32(first), _at_least_float32(second), self.temperature)
         return torch.as_tensor(loss + self.contrastive * contrast)
 
     def _halves_together(self, views: Tensor) -> Tensor:
@@ -507,7 +507,7 @@ def sdc_loss(
     return torch.as_tensor(SDCLoss(**parameters)(features, outputs, teacher_similarity))
 
 
-def _nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Cross entropy of two views' cosines over a temperature: Chen et al., "SimCLR", ICML 2020, eq. 1."""
     n = len(first)
     directions = functional.normalize(torch.cat((first, second)), dim=1)

@@ -11,25 +11,37 @@ from sdc_search.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from sdc_search.hashers.base import Hasher
+    from sdc_search.hashers.cib_hash import CIBHash
     from sdc_search.hashers.itq import ITQ
     from sdc_search.hashers.loading import load_hasher
     from sdc_search.hashers.lsh import LSH
+    from sdc_search.hashers.nsh import NSH
     from sdc_search.hashers.sdc import SDC
     from sdc_search.hashers.spectral_hashing import SpectralHashing
+    from sdc_search.hashers.tbh import TBH
+    from sdc_search.hashers.wch import WCH
 
 _HOMES = {
+    "CIBHash": "cib_hash",
     "Hasher": "base",
     "ITQ": "itq",
     "LSH": "lsh",
+    "NSH": "nsh",
     "SDC": "sdc",
     "SpectralHashing": "spectral_hashing",
+    "TBH": "tbh",
+    "WCH": "wch",
     "load_hasher": "loading",
 }
 
 __all__ = [
     "ITQ",
     "LSH",
+    "NSH",
     "SDC",
+    "TBH",
+    "WCH",
+    "CIBHash",
     "Hasher",
     "SpectralHashing",
     "load_hasher",

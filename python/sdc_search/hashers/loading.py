@@ -11,10 +11,14 @@ from sdc_search.hashers.base import FORMAT, VERSION, Hasher
 
 # The classes that a file may name, and their modules: nothing else is ever imported or called for a file.
 _MODULES = {
+    "CIBHash": "cib_hash",
     "ITQ": "itq",
     "LSH": "lsh",
+    "NSH": "nsh",
     "SDC": "sdc",
     "SpectralHashing": "spectral_hashing",
+    "TBH": "tbh",
+    "WCH": "wch",
 }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sdc_search.hashers.base import Features, Hasher, State
+from sdc_search.feature_rows import FeatureRows, Features
+from sdc_search.hashers.base import Hasher, State
 from sdc_search.hashers.itq import principal_components
 
 
@@ -60,14 +62,16 @@ class SpectralHashing(Hasher):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _fit(self, X: Features, rng: np.random.Generator) -> State:
-        mean = X.mean(axis=0, dtype=np.float64)
+    def _fit(self, X: FeatureRows, rng: np.random.Generator, report: dict[str, Any]) -> State:
+        mean = X.mean()
         components = principal_components(X, mean, min(self.n_bits, *X.shape))[:, ::-1]
-        projected = (X - mean) @ components
-        low = projected.min(axis=0)
-        self.modes_ = smoothest_modes(projected.max(axis=0) - low, self.n_bits)
+        low, high = np.inf, -np.inf
+        for block in X.blocks():
+            projected = (block - mean) @ components
+            low, high = np.minimum(low, projected.min(axis=0)), np.maximum(high, projected.max(axis=0))
+        self.modes_ = smoothest_modes(high - low, self.n_bits)
         axes, k = self.modes_.T
-        frequency = k * np.pi / (projected.max(axis=0) - low)[axes]
+        frequency = k * np.pi / (high - low)[axes]
         state = {"mean": mean, "weight": components[:, axes] * frequency, "phase": -low[axes] * frequency}
         return {name: value.astype(X.dtype) for name, value in state.items()}
 
