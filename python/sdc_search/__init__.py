@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sdc_search.codes import pack_bits, unpack_bits
     from sdc_search.errors import CorruptFileError, MissingExtraError, NotFittedError
     from sdc_search.hamming import hamming_distance, hamming_range, hamming_topk, knn_graph
-    from sdc_search.hashers import ITQ, LSH, SDC, Hasher, load_hasher
+    from sdc_search.hashers import ITQ, LSH, SDC, GraphSDC, Hasher, load_hasher
     from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
     from sdc_search.metrics import mean_average_precision, precision_at, recall_at
@@ -30,6 +30,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "NotFittedError": "errors",
     "SDC": "hashers",
+    "GraphSDC": "hashers",
     "SDCLoss": "losses",
     "beta_quantiles": "losses",
     "calibration_loss": "losses",
@@ -52,6 +53,7 @@ __all__ = [
     "ITQ",
     "LSH",
     "SDC",
+    "GraphSDC",
     "CorruptFileError",
     "HammingIndex",
     "Hasher",

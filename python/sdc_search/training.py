@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ def train(
     lr: float,
     weight_decay: float,
     generator: torch.Generator,
+    warmup: int = 0,
     verbose: bool = False,
     label: str = "training",
 ) -> None:
@@ -43,6 +45,8 @@ def train(
         As usual. A batch larger than the data shrinks to it; weight decay is Adam's own, coupled one.
     generator
         Of the CPU; decides the order of the rows.
+    warmup
+        Steps over which the learning rate rises to that half cosine.
     verbose, label
         Whether to show a progress bar on stderr if that is a terminal, and under what name.
 
@@ -54,7 +58,11 @@ def train(
     batch_size = min(batch_size, len(features))
     batches = len(features) // batch_size
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max_epochs * batches)
+    steps = max_epochs * batches
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: (1 + math.cos(math.pi * step / steps)) / 2 * min(1.0, (step + 1) / max(1, warmup)),
+    )
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
     model.train()

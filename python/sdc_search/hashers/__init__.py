@@ -11,13 +11,14 @@ from sdc_search.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from sdc_search.hashers.base import Hasher
+    from sdc_search.hashers.graph_sdc import GraphSDC
     from sdc_search.hashers.itq import ITQ
     from sdc_search.hashers.loading import load_hasher
     from sdc_search.hashers.lsh import LSH
     from sdc_search.hashers.sdc import SDC
 
-_HOMES = {"Hasher": "base", "ITQ": "itq", "LSH": "lsh", "SDC": "sdc", "load_hasher": "loading"}
+_HOMES = {"GraphSDC": "graph_sdc", "Hasher": "base", "ITQ": "itq", "LSH": "lsh", "SDC": "sdc", "load_hasher": "loading"}
 
-__all__ = ["ITQ", "LSH", "SDC", "Hasher", "load_hasher"]
+__all__ = ["ITQ", "LSH", "SDC", "GraphSDC", "Hasher", "load_hasher"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -10,7 +10,7 @@ from sdc_search.errors import CorruptFileError
 from sdc_search.hashers.base import FORMAT, VERSION, Hasher
 
 # The classes that a file may name, and their modules: nothing else is ever imported or called for a file.
-_MODULES = {"ITQ": "itq", "LSH": "lsh", "SDC": "sdc"}
+_MODULES = {"GraphSDC": "graph_sdc", "ITQ": "itq", "LSH": "lsh", "SDC": "sdc"}
 
 
 def load_hasher(path: str | os.PathLike[str]) -> Hasher:
