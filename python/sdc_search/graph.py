@@ -192,8 +192,9 @@ def _conjugate_gradients(
 def truncated_ranks(similarities: npt.NDArray[np.float32], n_keep: int) -> npt.NDArray[np.float32]:
     """Rank each row's entries, ascending, as the share of entries below; all but the largest share one rank.
 
-    An item is its own most similar one. Position p from 0 has rank ``(p + ½)/n``; what is not among the
-    `n_keep` largest has the mean rank of what is left out. The matrix of ranks is then averaged with its transpose.
+    An item is its own most similar one. Position p from 0 has rank ``(p + ½)/n``; all that is not among the
+    `n_keep` largest has the mean rank of what is left out. The matrix of ranks is then averaged with its
+    transpose.
 
     Parameters
     ----------

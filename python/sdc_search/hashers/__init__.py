@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from sdc_search.hashers.lsh import LSH
     from sdc_search.hashers.sdc import SDC
 
-_HOMES = {"GraphSDC": "graph_sdc", "Hasher": "base", "ITQ": "itq", "LSH": "lsh", "SDC": "sdc", "load_hasher": "loading"}
+_HOMES = {
+    "GraphSDC": "graph_sdc",
+    "Hasher": "base",
+    "ITQ": "itq",
+    "LSH": "lsh",
+    "SDC": "sdc",
+    "load_hasher": "loading",
+}
 
 __all__ = ["ITQ", "LSH", "SDC", "GraphSDC", "Hasher", "load_hasher"]
 

@@ -32,10 +32,10 @@ class GraphSDC(Hasher):
     """SDC with a diffusion on the neighbour graph as its teacher, from ITQ's rotation on.
 
     SDC asks a teacher only for the order of similarities. Here it is not the features' cosine but how easily
-    a walk over the graph of nearest neighbours gets from one item to the other, diffused twice: the second
-    graph joins what the first walk found alike. Only the largest similarities of each item keep their order, all
-    others share one target. A linear map, which starts as ITQ, and beside it a small network learn codes
-    whose cosines are those ranks' quantiles of a Beta distribution.
+    a walk over the graph of nearest neighbours gets from one item to the other. It is diffused twice: the
+    second graph joins what the first walk found alike. Only the largest similarities of each item keep their
+    order, all others share one target. A linear map, which starts as ITQ, and beside it a small network learn
+    codes whose cosines are those ranks' quantiles of a Beta distribution.
 
     Parameters
     ----------
