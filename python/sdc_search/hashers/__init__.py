@@ -12,6 +12,7 @@ from sdc_search.lazy_names import lazy_names
 if TYPE_CHECKING:
     from sdc_search.hashers.base import Hasher
     from sdc_search.hashers.cib_hash import CIBHash
+    from sdc_search.hashers.graph_sdc import GraphSDC
     from sdc_search.hashers.itq import ITQ
     from sdc_search.hashers.loading import load_hasher
     from sdc_search.hashers.lsh import LSH
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CIBHash": "cib_hash",
+    "GraphSDC": "graph_sdc",
     "Hasher": "base",
     "ITQ": "itq",
     "LSH": "lsh",
@@ -42,6 +44,7 @@ __all__ = [
     "TBH",
     "WCH",
     "CIBHash",
+    "GraphSDC",
     "Hasher",
     "SpectralHashing",
     "load_hasher",

@@ -1,0 +1,235 @@
+"""Similarity along a graph of nearest neighbours: what is reached by many short steps is alike."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from scipy.linalg.lapack import spotrf, spotri
+
+from sdc_search.runtime import info
+
+Matrix = npt.NDArray[np.floating[Any]]
+
+_KNN_BYTES = 64 << 20  # of similarities at a time
+_DENSE_ROWS = 8000  # up to here the dense inverse is faster than conjugate gradients
+_CG_COLUMNS = 64  # right-hand sides that one thread solves together
+_RANK_ROWS = 256
+_FLOOR = 0.01  # least similarity of an edge: keeps rows attached whose neighbours all point elsewhere
+
+
+def nearest_neighbours(rows: Matrix, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Find the k other rows of largest inner product, exactly, by blocks of one matrix product.
+
+    Parameters
+    ----------
+    rows
+        Shape ``(n, d)``; with rows of norm 1 the product is the cosine.
+    k
+        From 1 to n − 1.
+
+    Returns
+    -------
+    Ids int64 and products float32, shape ``(n, k)``, best first; a row is never its own neighbour.
+
+    Raises
+    ------
+    ValueError
+        `k` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.graph import nearest_neighbours
+    >>> ids, similarities = nearest_neighbours(np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]]), k=1)
+    >>> ids.ravel().tolist()
+    [1, 0, 1]
+    """
+    n = len(rows)
+    if not 1 <= k < n:
+        raise ValueError(f"k must be from 1 to n - 1 = {n - 1}, got {k}")
+    tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
+    step = max(1, _KNN_BYTES // (4 * n))
+    blocks = [_best_others(tensor[i : i + step] @ tensor.T, i, k) for i in range(0, n, step)]
+    return np.concatenate([ids for ids, _ in blocks]), np.concatenate([values for _, values in blocks])
+
+
+def most_similar(
+    similarities: npt.NDArray[np.float32], k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Read each row's k largest entries off the diagonal: `nearest_neighbours` of a matrix ``(n, n)``."""
+    return _best_others(torch.from_numpy(similarities.copy()), 0, k)
+
+
+def _best_others(
+    block: torch.Tensor, first_row: int, k: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    block.diagonal(first_row).fill_(-torch.inf)
+    values, ids = block.topk(k, dim=1)
+    return ids.numpy(), values.numpy()
+
+
+def neighbour_graph(
+    ids: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], *, power: float = 1.0
+) -> sp.csr_array:
+    """Join each row with its neighbours; an edge weighs their similarity, or half of it if one end chose it.
+
+    Parameters
+    ----------
+    ids, similarities
+        Shape ``(n, k)``, as `nearest_neighbours` gives them; similarities of at most 1.
+    power
+        To which similarities are raised; larger ones trust near neighbours more.
+
+    Returns
+    -------
+    Symmetric float32 weights, shape ``(n, n)``, diagonal 0. Every row has an edge, since similarities below
+    .01 count as .01.
+    """
+    n, k = ids.shape
+    weights = np.maximum(similarities, _FLOOR) ** np.float32(power)
+    chosen = sp.csr_array((weights.ravel(), (np.repeat(np.arange(n), k), ids.ravel())), shape=(n, n))
+    graph: sp.csr_array = sp.csr_array((chosen + chosen.T) * np.float32(0.5))
+    return graph
+
+
+def diffusion(
+    graph: sp.csr_array,
+    columns: npt.NDArray[np.int64],
+    *,
+    alpha: float = 0.99,
+    n_iter: int = 40,
+    dense: bool | None = None,
+) -> npt.NDArray[np.float32]:
+    """Similarities after a walk over the graph that goes on with probability `alpha` at each step.
+
+    ``M = (I − α L)⁻¹`` with ``L = D^-½ W D^-½`` (Zhou et al., "Ranking on data manifolds", NIPS 2003), less
+    the part ``u uᵀ/(1 − α)`` of the eigenvector ``u ∝ √deg``, which tells only how connected an item is; then
+    ``M_ij / √(M_ii M_jj)``.
+
+    Parameters
+    ----------
+    graph
+        W: symmetric, non-negative, each row with an edge; shape ``(n, n)``.
+    columns
+        The m items among which similarities are wanted; the walk goes over all n.
+    alpha
+        From 0 to below 1.
+    n_iter
+        Conjugate-gradient steps; 40 at α = .99 leave an error of some 1e-3.
+    dense
+        Whether to invert the matrix as a whole, O(n³), or to solve for each column in O(`n_iter` · edges);
+        None: by n.
+
+    Returns
+    -------
+    float32, shape ``(m, m)``, symmetric, diagonal 1.
+    """
+    if not 0 <= alpha < 1:
+        raise ValueError(f"alpha must be from 0 to below 1, got {alpha}")
+    n = graph.shape[0]
+    degrees: npt.NDArray[np.float64] = graph.sum(axis=1).astype(np.float64)
+    inverse_root = sp.diags_array((degrees**-0.5).astype(np.float32))
+    walk = sp.csr_array(inverse_root @ graph @ inverse_root).astype(np.float32) * np.float32(alpha)
+    u = np.sqrt(degrees / degrees.sum())
+    result: npt.NDArray[np.float32]
+    if dense if dense is not None else n <= _DENSE_ROWS:
+        result = _inverse(walk, u)[np.ix_(columns, columns)]
+    else:
+        result = _conjugate_gradients(walk, u.astype(np.float32), columns, n_iter)
+    scale = np.maximum(result.diagonal(), np.finfo(np.float32).tiny) ** -0.5
+    result *= scale
+    result *= scale[:, None]
+    return np.asarray((result + result.T) / 2, dtype=np.float32)
+
+
+def _inverse(walk: sp.csr_array, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Invert ``I − walk`` without the part of its eigenvector u, the one of the smallest eigenvalue."""
+    part = np.outer(u, u).astype(np.float32)
+    system = part - walk.toarray()  # raises u's eigenvalue 1 − α by 1, so that nothing large cancels
+    system[np.diag_indices_from(system)] += 1
+    eigenvalue = np.float32(u @ (system @ u))
+    factor, _ = spotrf(system.T, lower=True, overwrite_a=True)
+    triangle, _ = spotri(factor, lower=True, overwrite_c=True)
+    triangle = np.tril(triangle)
+    inverse = triangle + np.tril(triangle, -1).T - part / eigenvalue
+    return np.asarray(inverse, dtype=np.float32)
+
+
+def _conjugate_gradients(
+    walk: sp.csr_array, u: npt.NDArray[np.float32], columns: npt.NDArray[np.int64], n_iter: int
+) -> npt.NDArray[np.float32]:
+    """Solve ``(I − walk) x = e − u uᵀe`` for each column e; keep the rows of `columns`."""
+    result = np.empty((len(columns), len(columns)), np.float32)
+
+    def solve_block(start: int) -> None:
+        block = columns[start : start + _CG_COLUMNS]
+        residual = -np.outer(u, u[block])
+        residual[block, np.arange(len(block))] += 1
+        x = np.zeros_like(residual)
+        direction = residual.copy()
+        square = np.einsum("ij,ij->j", residual, residual)
+        for _ in range(n_iter):
+            image = direction - walk @ direction
+            step = square / np.maximum(np.einsum("ij,ij->j", direction, image), 1e-30)
+            x += step * direction
+            image *= step
+            residual -= image
+            previous, square = square, np.einsum("ij,ij->j", residual, residual)
+            direction *= square / np.maximum(previous, 1e-30)
+            direction += residual
+        result[:, start : start + len(block)] = x[columns]
+
+    with ThreadPoolExecutor(info()["threads"]) as pool:
+        list(pool.map(solve_block, range(0, len(columns), _CG_COLUMNS)))
+    return result
+
+
+def truncated_ranks(similarities: npt.NDArray[np.float32], n_keep: int) -> npt.NDArray[np.float32]:
+    """Rank each row's entries, ascending, as the share of entries below; all but the largest share one rank.
+
+    An item is its own most similar one. Position p from 0 has rank ``(p + ½)/n``; all that is not among the
+    `n_keep` largest has the mean rank of what is left out. The matrix of ranks is then averaged with its
+    transpose.
+
+    Parameters
+    ----------
+    similarities
+        Shape ``(n, n)``.
+    n_keep
+        At least 1; n or more keeps all.
+
+    Returns
+    -------
+    float32 within (0, 1), shape ``(n, n)``, symmetric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.graph import truncated_ranks
+    >>> truncated_ranks(np.array([[1.0, 0.5], [0.5, 1.0]], np.float32), 2).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+    """
+    n = len(similarities)
+    n_keep = min(n_keep, n)
+    ranks = np.full((n, n), (n - n_keep) / (2 * n), np.float32)
+    largest = ((np.arange(n - n_keep, n) + 0.5) / n).astype(np.float32)
+    for start in range(0, n, _RANK_ROWS):
+        block = similarities[start : start + _RANK_ROWS].copy()
+        block[np.arange(len(block)), np.arange(start, start + len(block))] = np.inf
+        kept = np.argpartition(block, n - n_keep, axis=1)[:, n - n_keep :]
+        order = np.argsort(np.take_along_axis(block, kept, axis=1), axis=1, kind="stable")
+        kept = np.take_along_axis(kept, order, axis=1)
+        np.put_along_axis(
+            ranks[start : start + _RANK_ROWS], kept, np.broadcast_to(largest, kept.shape), axis=1
+        )
+    for start in range(0, n, _RANK_ROWS):  # in place, since the matrix may be large
+        end = start + _RANK_ROWS
+        mean = (ranks[start:end, start:] + ranks[start:, start:end].T) / 2
+        ranks[start:end, start:] = mean
+        ranks[start:, start:end] = mean.T
+    return ranks

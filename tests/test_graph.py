@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sdc_search import graph as module
+from sdc_search.graph import diffusion, most_similar, nearest_neighbours, neighbour_graph, truncated_ranks
+
+
+def unit_rows(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def join(rows: np.ndarray, k: int, power: float = 3.0):
+    return neighbour_graph(*nearest_neighbours(rows, min(k, len(rows) - 1)), power=power)
+
+
+def dense_diffusion(graph: np.ndarray, alpha: float) -> np.ndarray:
+    graph = graph.astype(np.float64)
+    degrees = graph.sum(axis=1)
+    laplacian = graph / np.sqrt(np.outer(degrees, degrees))
+    u = np.sqrt(degrees / degrees.sum())
+    M = np.linalg.inv(np.eye(len(graph)) - alpha * laplacian) - np.outer(u, u) / (1 - alpha)
+    return M / np.sqrt(np.outer(M.diagonal(), M.diagonal()))
+
+
+def ranks_by_sorting(similarities: np.ndarray, n_keep: int) -> np.ndarray:
+    n = len(similarities)
+    similarities = similarities + np.diag(np.full(n, np.inf))
+    positions = similarities.argsort(axis=1).argsort(axis=1)
+    ranks = np.where(positions >= n - n_keep, (positions + 0.5) / n, (n - n_keep) / (2 * n))
+    return (ranks + ranks.T) / 2
+
+
+@pytest.mark.parametrize("k", [1, 5, 49])
+def test_neighbours_equal_brute_force(k, monkeypatch):
+    monkeypatch.setattr(module, "_KNN_BYTES", 4 * 50 * 7)  # blocks of 7 rows, the last one of 1
+    rows = unit_rows(50)
+    ids, similarities = nearest_neighbours(rows, k)
+    products = rows @ rows.T
+    np.fill_diagonal(products, -np.inf)
+    assert np.array_equal(ids, np.argsort(-products, axis=1)[:, :k])
+    np.testing.assert_allclose(similarities, np.take_along_axis(products, ids, axis=1), rtol=1e-5, atol=1e-6)
+    assert np.array_equal(most_similar(products, k)[0], ids)
+
+
+def test_impossible_k_is_an_error():
+    with pytest.raises(ValueError, match="k must be from 1 to n - 1 = 4, got 5"):
+        nearest_neighbours(unit_rows(5), 5)
+
+
+@pytest.mark.parametrize("n", [2, 5, 60])
+def test_graph_is_symmetric_without_loops_or_isolated_rows(n):
+    graph = join(unit_rows(n), 10).toarray()
+    assert np.array_equal(graph, graph.T)
+    assert not graph.diagonal().any()
+    assert (graph.sum(axis=1) > 0).all()
+
+
+def test_edge_weighs_half_if_one_end_chose_it():
+    angles = np.deg2rad([0, 10, 30])
+    graph = join(np.stack([np.cos(angles), np.sin(angles)], axis=1), 1, 2).toarray()
+    np.testing.assert_allclose(graph[0, 1], np.cos(np.deg2rad(10)) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(graph[1, 2], np.cos(np.deg2rad(20)) ** 2 / 2, rtol=1e-5)
+    assert graph[0, 2] == 0
+
+
+def test_row_that_all_others_oppose_keeps_an_edge():
+    rows = np.concatenate([unit_rows(20, 2) * [0.1, 0] + [1, 0], [[-1, 0]]])
+    assert join(rows / np.linalg.norm(rows, axis=1, keepdims=True), 3).toarray()[-1].sum() > 0
+
+
+@pytest.mark.parametrize(("dense", "tolerance"), [(True, 1e-4), (False, 1e-3)])
+@pytest.mark.parametrize("alpha", [0.5, 0.99])
+def test_diffusion_equals_the_inverse(dense, tolerance, alpha):
+    graph = join(unit_rows(300), 5)
+    columns = np.random.default_rng(1).permutation(300)[:130]
+    expected = dense_diffusion(graph.toarray(), alpha)[np.ix_(columns, columns)]
+    result = diffusion(graph, columns, alpha=alpha, dense=dense)
+    assert result.dtype == np.float32
+    assert np.array_equal(result, result.T)
+    np.testing.assert_allclose(result, expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_pieces_of_a_graph_stay_apart(dense):
+    rows = np.repeat(np.eye(3, dtype=np.float32), 12, axis=0)  # duplicates, and k below their number
+    result = diffusion(join(rows, 4), np.arange(36), dense=dense)
+    piece = np.arange(36) // 12
+    same = piece[:, None] == piece
+    assert np.isfinite(result).all()
+    assert result[same].min() > result[~same].max()
+
+
+def test_alpha_of_one_is_an_error():
+    with pytest.raises(ValueError, match="alpha must be from 0 to below 1"):
+        diffusion(join(unit_rows(5), 2), np.arange(5), alpha=1.0)
+
+
+@pytest.mark.parametrize("n_keep", [1, 40, 300, 1000])
+def test_ranks_equal_sorting(n_keep):
+    rng = np.random.default_rng(0)  # without ties
+    similarities = rng.permuted(np.tile(np.arange(300, dtype=np.float32), (300, 1)), axis=1)
+    ranks = truncated_ranks(similarities, n_keep)
+    np.testing.assert_allclose(ranks, ranks_by_sorting(similarities, n_keep), atol=1e-6)
+    assert np.array_equal(ranks, ranks.T)
+    assert ranks.min() > 0
+    assert ranks.max() < 1
