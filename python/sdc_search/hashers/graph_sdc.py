@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +16,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdc_search.arrays import as_count
+from sdc_search.feature_rows import FeatureRows, Features
 from sdc_search.graph import diffusion, most_similar, nearest_neighbours, neighbour_graph, truncated_ranks
-from sdc_search.hashers.base import Features, Hasher, State
+from sdc_search.hashers.base import State
+from sdc_search.hashers.heads import linear_layer
 from sdc_search.hashers.itq import ITQ
-from sdc_search.hashers.sdc import _device, _linear
-from sdc_search.training import train
+from sdc_search.hashers.trained import TrainedHasher, TrainingParameters
+from sdc_search.schedules import half_cosine, warm_up
+from sdc_search.training import Inputs
 
-_STEPS = 3120
-_WARMUP = 100
 _TEACHER_ROWS = 8000  # more are sampled: similarities of all pairs of them lie in memory
 _EDGE_POWER = 3.0
 
 Array = npt.NDArray[np.float32]
 
 
-class GraphSDC(Hasher):
+class GraphSDC(TrainedHasher):
     """SDC with a diffusion on the neighbour graph as its teacher, from ITQ's rotation on.
 
     SDC asks a teacher only for the order of similarities. Here it is not the features' cosine but how easily
@@ -41,6 +44,9 @@ class GraphSDC(Hasher):
     ----------
     n_bits, random_state, verbose
         See `Hasher`.
+    parameters
+        Those of `TrainedHasher`, which has no other preset here than None. ``max_epochs`` of None: as many as
+        make 3,120 steps. The training sees principal components, so that ``feature_dropout`` is refused.
     n_neighbours
         Of an item in the first graph; in the second a hundredth of the items, within 10 and 50.
     alpha
@@ -58,12 +64,6 @@ class GraphSDC(Hasher):
         Width of the hidden layer.
     quantization
         Weight of the mean of ``1 − cos(v, sign v)``.
-    lr, weight_decay, batch_size
-        Of the training, see `sdc_search.training.train`.
-    max_epochs
-        None: as many as make 3,120 steps.
-    device
-        As in `SDC`.
 
     Raises
     ------
@@ -84,6 +84,16 @@ class GraphSDC(Hasher):
     (100, 4)
     """
 
+    _presets: ClassVar = {
+        None: {
+            "lr": 1e-3,
+            "weight_decay": 5e-4,
+            "batch_size": 64,
+            "max_steps": 3120,
+            "schedule": warm_up(half_cosine, 100),
+        }
+    }
+
     def __init__(
         self,
         n_bits: int = 64,
@@ -96,15 +106,9 @@ class GraphSDC(Hasher):
         n_components: int | None = None,
         hidden: int = 1024,
         quantization: float = 1.0,
-        lr: float = 1e-3,
-        weight_decay: float = 5e-4,
-        batch_size: int = 64,
-        max_epochs: int | None = None,
-        random_state: int | None = None,
-        verbose: bool = True,
-        device: str = "auto",
+        **parameters: Unpack[TrainingParameters],
     ) -> None:
-        self.n_bits = n_bits
+        super().__init__(n_bits, **parameters)
         self.n_neighbours = n_neighbours
         self.alpha = alpha
         self.keep = keep
@@ -113,89 +117,74 @@ class GraphSDC(Hasher):
         self.n_components = n_components
         self.hidden = hidden
         self.quantization = quantization
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.device = device
 
-    def _fit(self, X: Features, rng: np.random.Generator) -> State:
+    def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
         n, d = X.shape
         n_neighbours = min(as_count("n_neighbours", self.n_neighbours), n - 1)
         hidden = as_count("hidden", self.hidden)
-        batch_size = as_count("batch_size", self.batch_size, minimum=2)
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {self.keep}")
         if not 0 <= self.mixing <= 1:
             raise ValueError(f"mixing must be from 0 to 1, got {self.mixing}")
-        for name in ("beta", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
-        for name in ("weight_decay", "quantization"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be non-negative and finite, got {getattr(self, name)}")
+        if not 0 < self.beta < math.inf:
+            raise ValueError(f"beta must be positive and finite, got {self.beta}")
+        if not 0 <= self.quantization < math.inf:
+            raise ValueError(f"quantization must be non-negative and finite, got {self.quantization}")
+        if settings.feature_dropout:
+            raise ValueError(f"feature_dropout is not for GraphSDC, got {settings.feature_dropout}")
         if self.n_components is None:
             n_components = 256 if n >= 2000 else max(64, self.n_bits)
         else:
             n_components = as_count("n_components", self.n_components)
-        device = _device(self.device)
 
-        mean = X.mean(axis=0, dtype=np.float64)
-        rows = _centred(X, mean).astype(np.float32, copy=False)
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        mean = X.mean()
+        rows = np.concatenate([_centred(block, mean).astype(np.float32, copy=False) for block in X.blocks()])
         basis = _scaled_basis(rows, min(n_components, n, d))
         ids, similarities = nearest_neighbours(rows, n_neighbours)
+        inputs = rows @ basis
+        del rows
         sample = np.arange(n)
         if n > _TEACHER_ROWS:
             sample = np.sort(rng.choice(n, _TEACHER_ROWS, replace=False))
-        inputs = rows @ basis
-        del rows
         teacher = diffusion(neighbour_graph(ids, similarities, power=_EDGE_POWER), sample, alpha=self.alpha)
         second = min(len(sample) - 1, int(np.clip(len(sample) // 100, 10, 50)))
         second_graph = neighbour_graph(*most_similar(teacher, second))
         teacher = diffusion(second_graph, np.arange(len(sample)), alpha=self.alpha)
         ranks = truncated_ranks(teacher, max(2, round(self.keep * len(sample))))
         del teacher
-        targets = torch.from_numpy(_quantiles(ranks, self.beta)).to(device)
 
         skip, skip_bias = _itq_start(inputs, self.n_bits, rng)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         head = _Head(inputs.shape[1], hidden, self.n_bits, generator)
         with torch.no_grad():
             head.skip.weight.copy_(torch.from_numpy(skip))
             head.skip.bias.copy_(torch.from_numpy(skip_bias))
-        x, neighbours = torch.from_numpy(inputs).to(device), torch.from_numpy(ids).to(device)
-        numbers = torch.from_numpy(sample).to(device)
-
-        def loss(positions: Tensor, outputs: Tensor) -> Tensor:
-            wanted = targets[positions[:, None], positions]
-            return _loss(outputs, wanted, self.quantization)
-
-        batches = len(sample) // min(batch_size, len(sample))
-        train(
-            _Mixed(head.to(device), x, neighbours, numbers, self.mixing, generator),
-            loss,
-            torch.arange(len(sample), device=device),
-            max_epochs=math.ceil(_STEPS / batches)
-            if self.max_epochs is None
-            else as_count("max_epochs", self.max_epochs),
-            batch_size=batch_size,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            generator=generator,
-            warmup=_WARMUP,
-            verbose=self.verbose,
-            label=f"GraphSDC, {self.n_bits} bits",
+        return _Distilled(
+            {"mean": mean.astype(np.float32), "basis": basis},
+            head,
+            torch.from_numpy(inputs),
+            torch.from_numpy(ids),
+            torch.from_numpy(sample),
+            torch.from_numpy(_quantiles(ranks, self.beta)),
+            self.mixing,
+            self.quantization,
+            generator,
         )
-        return {"mean": mean.astype(np.float32), "basis": basis, **head.folded()}
 
-    def _project(self, X: Features) -> Features:
-        state = {name: torch.from_numpy(array.astype(X.dtype)) for name, array in self.state_.items()}
-        x = torch.from_numpy(_centred(X, state["mean"].numpy())) @ state["basis"]
-        hidden = functional.gelu(functional.linear(x, state["hidden_weight"], state["hidden_bias"]))
+    def _batches(self, objective: nn.Module, *_: Any) -> tuple[Inputs, int]:
+        assert isinstance(objective, _Distilled)
+        return objective.mixed, len(objective.sample)
+
+    def _arrays(self, objective: nn.Module, mean: object, scale: float) -> State:
+        assert isinstance(objective, _Distilled)
+        return {**objective.input_arrays, **objective.head.folded()}
+
+    def _apply(self, state: State, X: Features) -> Features:
+        tensors = {name: torch.from_numpy(array.astype(X.dtype)) for name, array in state.items()}
+        x = torch.from_numpy(_centred(X, tensors["mean"].numpy())) @ tensors["basis"]
+        hidden = functional.gelu(functional.linear(x, tensors["hidden_weight"], tensors["hidden_bias"]))
         projections: Features = torch.addmm(
-            functional.linear(x, state["skip_weight"], state["bias"]), hidden, state["weight"].T
+            functional.linear(x, tensors["skip_weight"], tensors["bias"]), hidden, tensors["weight"].T
         ).numpy()
         return projections
 
@@ -216,9 +205,9 @@ class _Head(nn.Module):
 
     def __init__(self, n_in: int, hidden: int, n_bits: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.skip = _linear(n_in, n_bits, generator)
-        self.first = _linear(n_in, hidden, generator)
-        self.last = _linear(hidden, n_bits, generator)
+        self.skip = linear_layer(n_in, n_bits, generator)
+        self.first = linear_layer(n_in, hidden, generator)
+        self.last = linear_layer(hidden, n_bits, generator)
         nn.init.zeros_(self.last.bias)
         self.norm = nn.BatchNorm1d(n_bits)
 
@@ -241,28 +230,44 @@ class _Head(nn.Module):
         return {name: value.astype(np.float32) for name, value in folded.items()}
 
 
-class _Mixed(nn.Module):
-    """The head on sampled items by their positions, each mixed with a random one of its neighbours."""
+class _Distilled(nn.Module):
+    """The loss of the head on sampled items, each mixed with a random one of its neighbours."""
+
+    x: Tensor
+    neighbours: Tensor
+    sample: Tensor
+    targets: Tensor
 
     def __init__(
         self,
+        input_arrays: dict[str, Array],
         head: _Head,
         x: Tensor,
         neighbours: Tensor,
         sample: Tensor,
-        share: float,
+        targets: Tensor,
+        mixing: float,
+        quantization: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.head, self.x, self.neighbours, self.sample = head, x, neighbours, sample
-        self.share, self.generator = share, generator
+        self.input_arrays = input_arrays  # how features became x
+        self.head = head
+        for name, tensor in (("x", x), ("neighbours", neighbours), ("sample", sample), ("targets", targets)):
+            self.register_buffer(name, tensor)
+        self.mixing, self.quantization, self.generator = mixing, quantization, generator
 
-    def forward(self, positions: Tensor) -> Tensor:
-        rows = self.sample[positions]
+    def mixed(self, positions: Tensor) -> Tensor:
+        """Gather sampled items by their positions and mix them."""
+        rows = self.sample[positions.to(self.sample.device)]
         which = torch.randint(self.neighbours.shape[1], rows.shape, generator=self.generator).to(rows.device)
-        share = self.share * torch.rand(len(rows), 1, generator=self.generator).to(rows.device)
-        outputs: Tensor = self.head(torch.lerp(self.x[rows], self.x[self.neighbours[rows, which]], share))
-        return outputs
+        share = self.mixing * torch.rand(len(rows), 1, generator=self.generator).to(rows.device)
+        return torch.lerp(self.x[rows], self.x[self.neighbours[rows, which]], share)
+
+    def forward(self, positions: Tensor, inputs: Tensor) -> Tensor:
+        """Return the loss of a batch."""
+        positions = positions.to(self.targets.device)
+        return _loss(self.head(inputs), self.targets[positions[:, None], positions], self.quantization)
 
 
 def _loss(outputs: Tensor, targets: Tensor, quantization: float) -> Tensor:

@@ -10,7 +10,6 @@ from sdc_search.errors import CorruptFileError
 from sdc_search.hashers.base import FORMAT, VERSION, Hasher
 
 # The classes that a file may name, and their modules: nothing else is ever imported or called for a file.
-<<<<<<< HEAD
 _MODULES = {
     "CIBHash": "cib_hash",
     "GraphSDC": "graph_sdc",
@@ -22,9 +21,6 @@ _MODULES = {
     "TBH": "tbh",
     "WCH": "wch",
 }
-=======
-_MODULES = {"GraphSDC": "graph_sdc", "ITQ": "itq", "LSH": "lsh", "SDC": "sdc"}
->>>>>>> graph
 
 
 def load_hasher(path: str | os.PathLike[str]) -> Hasher:

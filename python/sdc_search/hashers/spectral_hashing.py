@@ -65,7 +65,8 @@ class SpectralHashing(Hasher):
     def _fit(self, X: FeatureRows, rng: np.random.Generator, report: dict[str, Any]) -> State:
         mean = X.mean()
         components = principal_components(X, mean, min(self.n_bits, *X.shape))[:, ::-1]
-        low, high = np.inf, -np.inf
+        low = np.full(components.shape[1], np.inf)
+        high = -low
         for block in X.blocks():
             projected = (block - mean) @ components
             low, high = np.minimum(low, projected.min(axis=0)), np.maximum(high, projected.max(axis=0))

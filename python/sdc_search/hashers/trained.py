@@ -18,7 +18,7 @@ from sdc_search.feature_rows import FeatureRows, Features
 from sdc_search.hashers.base import Hasher, State
 from sdc_search.hashers.heads import apply, fold
 from sdc_search.schedules import constant, step_decay
-from sdc_search.training import EpochRecord, Plan, train
+from sdc_search.training import EpochRecord, Inputs, Plan, train
 
 PresetName: TypeAlias = Literal["author", "sdc_paper"]
 Threshold: TypeAlias = Literal["zero", "mean", "median"]
@@ -219,12 +219,12 @@ class TrainedHasher(Hasher):
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         mean = X.mean() if settings.center else None
         settings.scale = float(1 / np.sqrt(X.mean_square(mean)))
-        inputs = _Inputs(X, mean, settings, self._n_views(settings), device, generator)
         objective = self._objective(X, settings, generator).to(device)
+        inputs, n = self._batches(objective, X, mean, settings, device, generator, report)
         training = train(
             objective,
             inputs,
-            len(X),
+            n,
             Plan(**{name: getattr(settings, name) for name in Plan.__annotations__}),
             generator=generator,
             callbacks=self.callbacks or (),
@@ -234,7 +234,6 @@ class TrainedHasher(Hasher):
             label=f"{type(self).__name__}, {self.n_bits} bits",
         )
         report |= {
-            "views": inputs.views,
             "epochs": training.epochs,
             "steps": training.steps,
             "loss": training.loss,
@@ -249,6 +248,21 @@ class TrainedHasher(Hasher):
             center = outputs.mean(axis=0) if settings.threshold == "mean" else np.median(outputs, axis=0)
             state["bias"] = (state["bias"] - center).astype(np.float32)
         return state
+
+    def _batches(
+        self,
+        objective: nn.Module,
+        X: FeatureRows,
+        mean: npt.NDArray[np.float64] | None,
+        settings: SimpleNamespace,
+        device: torch.device,
+        generator: torch.Generator,
+        report: dict[str, Any],
+    ) -> tuple[Inputs, int]:
+        """Return what turns the numbers of a batch's rows into its inputs, and how many rows there are."""
+        inputs = _Inputs(X, mean, settings, self._n_views(settings), device, generator)
+        report["views"] = inputs.views
+        return inputs, len(X)
 
     def _arrays(self, objective: nn.Module, mean: npt.NDArray[np.float64] | None, scale: float) -> State:
         """Return the trained encoder as the state, the last shift as ``"bias"``."""
