@@ -61,8 +61,8 @@ class QueryTile {
         n(chosen.size()),
         codes(n * bytes) {
     for (std::size_t q = 0; q < n; ++q) {
-      pad_codes(queries + chosen[q] * n_bytes, 1, n_bytes, static_cast<std::int64_t>(bytes),
-                &codes[q * bytes]);
+      level.pad[code_class](queries + chosen[q] * n_bytes, 1, static_cast<std::size_t>(n_bytes),
+                            &codes[q * bytes]);
     }
     if (sliced == nullptr) return;
     records.resize(n * sliced->record_length);
@@ -306,9 +306,9 @@ std::vector<std::unique_ptr<HitCollector>> run_pass(const Search& search, const 
     if (fresh) {
       collectors[slot] = std::make_unique<HitCollector>(search.order, tile.n, search.bits(), k,
                                                         search.n_allowed, thresholds);
-      scanners[slot].reset(new Worker{
-          Scanner(tile, search.mask_of_hits, *collectors[slot]),
-          RowReader(search.codes, static_cast<int>(tile.bytes), search.mask_of_rows, search.kernels)});
+      scanners[slot].reset(
+          new Worker{Scanner(tile, search.mask_of_hits, *collectors[slot]),
+                     RowReader(search.codes, search.width_class, search.mask_of_rows, search.kernels)});
     }
     Worker& worker = *scanners[slot];
     const std::int64_t first = task * stride * search.unit_rows;
@@ -510,7 +510,7 @@ void hamming_distance(const HammingCodes& codes, const std::uint8_t* queries, st
   const QueryTile tile(search.kernels, Method::direct, search.width_class, codes.n_bytes, queries, all);
   constexpr std::int64_t unit = 1024;
   parallel_for((codes.n + unit - 1) / unit, search.threads, [&](std::int64_t task, int) {
-    RowReader reader(codes, static_cast<int>(tile.bytes), nullptr, search.kernels);
+    RowReader reader(codes, search.width_class, nullptr, search.kernels);
     reader.start(task * unit, std::min((task + 1) * unit, codes.n));
     std::uint16_t row[unit];
     for (RowBatch batch; reader.next(batch);) {
