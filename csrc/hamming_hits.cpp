@@ -42,7 +42,10 @@ class RadixSort {
     const int bits = std::bit_width(all), passes = (bits + kDigitBits - 1) / kDigitBits;
     const int digit = passes == 0 ? 0 : (bits + passes - 1) / passes;
     for (int shift = 0; shift < bits; shift += digit) {
-      pass(digit, [&](const Item& item) { return (number_of(item) >> shift) & ((1u << digit) - 1); });
+      const auto digit_of = [&](const Item& item) {
+        return (number_of(item) >> shift) & ((1u << digit) - 1);
+      };
+      n_ <= UINT32_MAX ? pass<std::uint32_t>(digit, digit_of) : pass<std::uint64_t>(digit, digit_of);
     }
   }
 
@@ -50,14 +53,15 @@ class RadixSort {
   const Item* sorted() const { return items_; }
 
  private:
-  template <class DigitOf>
+  // Small counts, so that they and the items share the first-level cache.
+  template <class Count, class DigitOf>
   void pass(int digit_bits, DigitOf digit_of) {
-    std::size_t starts[n_digits];
-    std::fill_n(starts, std::size_t{1} << digit_bits, 0u);
+    Count starts[n_digits];
+    std::fill_n(starts, std::size_t{1} << digit_bits, Count{0});
     for (std::size_t i = 0; i < n_; ++i) ++starts[digit_of(items_[i])];
-    std::size_t sum = 0;
+    Count sum = 0;
     for (std::size_t d = 0; d < std::size_t{1} << digit_bits; ++d)
-      starts[d] = std::exchange(sum, sum + starts[d]);
+      starts[d] = std::exchange(sum, static_cast<Count>(sum + starts[d]));
     for (std::size_t i = 0; i < n_; ++i) spare_[starts[digit_of(items_[i])]++] = items_[i];
     std::swap(items_, spare_);
   }
