@@ -191,7 +191,7 @@ def test_files_of_version_1_give_the_codes_of_their_time(name):
 def test_a_truncated_file_is_corrupt(hasher, tmp_path):
     hasher.save(tmp_path / "a")
     data = (tmp_path / "a").read_bytes()
-    for length in range(len(data)):
+    for length in {*range(0, len(data), 1 + len(data) // 200), len(data) - 1}:
         (tmp_path / "cut").write_bytes(data[:length])
         with pytest.raises(CorruptFileError, match="cut: "):
             load_hasher(tmp_path / "cut")
@@ -289,8 +289,8 @@ def test_before_fit_there_is_one_clear_error(name, tmp_path):
         (np.full((5, 8), "a"), TypeError, "got <U1"),
         ("text", TypeError, "X must be a numpy array"),
         (None, TypeError, "X must be a numpy array"),
-        (sample()[0], ValueError, r"X must have shape \(n, d\), got \(8,\)"),
-        (sample()[None], ValueError, r"X must have shape \(n, d\)"),
+        (sample()[0], ValueError, r"X must have shape \(n, d\).*, got \(8,\)"),
+        (sample()[None, None, None], ValueError, r"X must have shape \(n, d\)"),
         (np.float32(1), ValueError, r"X must have shape \(n, d\)"),
         (np.full((5, 8), np.inf), ValueError, "X must be finite"),
     ],

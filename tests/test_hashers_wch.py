@@ -96,6 +96,15 @@ def test_a_few_epochs_beat_random_planes_and_a_file_gives_the_same_codes(tmp_pat
     )
 
 
+@pytest.mark.parametrize("threshold", ["mean", "median"])
+def test_thresholds_are_of_the_mean_tokens(rng, threshold):
+    X = rng.standard_normal((40, 2, 4, 8)).astype(np.float32)
+    hasher = WCH(8, threshold=threshold, max_epochs=1, batch_size=16, random_state=0, verbose=False).fit(X)
+    projections = hasher.project(X[:, 0].mean(axis=1))
+    center = projections.mean(axis=0) if threshold == "mean" else np.median(projections, axis=0)
+    np.testing.assert_allclose(center, 0, atol=1e-5)
+
+
 def test_tokens_and_views_are_learnt_from_and_vectors_encoded(rng):
     X = rng.standard_normal((40, 3, 4, 8)).astype(np.float32)
     for views in (X, X[:, :, 0]):

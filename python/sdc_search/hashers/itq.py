@@ -120,7 +120,7 @@ def principal_components(
     n_features = X.n_features
     scatter = np.zeros((n_features, n_features))
     for block in X.blocks():
-        centred = block - mean
+        centred = (block - mean).reshape(-1, n_features)  # views and tokens count like rows
         scatter += centred.T @ centred
     _, vectors = eigh(scatter, subset_by_index=(n_features - n_components, n_features - 1), overwrite_a=True)
     return np.asarray(vectors)

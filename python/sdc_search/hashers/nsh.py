@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows
 from sdc_search.hashers.heads import linear_layer
-from sdc_search.hashers.reduction import principal_layers
+from sdc_search.hashers.reduction import principal_layer
 from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
 from sdc_search.schedules import half_cosine
 
@@ -88,19 +89,23 @@ class NSH(TrainedHasher):
     def _n_views(self, settings: SimpleNamespace) -> int:
         return 2
 
+    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
+        return principal_layer(X, settings.n_components)
+
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
-        layers, width = principal_layers(X, settings)
-        hash_layer = linear_layer(width, self.n_bits, generator)
-        return _NSHObjective(self, layers, hash_layer, linear_layer(width, 1024, generator))
+        if as_count("n_positives", self.n_positives) >= settings.batch_size:
+            raise ValueError(
+                f"n_positives must be below the batch size {settings.batch_size}, got {self.n_positives}"
+            )
+        hash_layer = linear_layer(settings.n_inputs, self.n_bits, generator)
+        return _NSHObjective(self, hash_layer, linear_layer(settings.n_inputs, 1024, generator))
 
 
 class _NSHObjective(nn.Module):
-    def __init__(
-        self, hasher: NSH, layers: list[nn.Module], hash_layer: nn.Linear, latent: nn.Linear
-    ) -> None:
+    def __init__(self, hasher: NSH, hash_layer: nn.Linear, latent: nn.Linear) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(*layers, hash_layer, nn.Tanh())
-        self.latent = nn.Sequential(*layers, latent)
+        self.encoder = nn.Sequential(hash_layer, nn.Tanh())
+        self.latent = latent
         self.hasher = hasher
 
     def forward(self, rows: Tensor, inputs: Tensor) -> Tensor:
@@ -110,7 +115,7 @@ class _NSHObjective(nn.Module):
         contrast = sorted_nce(
             *codes,
             *latents,
-            n_positives=self.hasher.n_positives,
+            n_positives=min(self.hasher.n_positives, len(first) - 1),  # of few rows, a small batch
             temperature=self.hasher.temperature,
             double_softmax=self.hasher.double_softmax,
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import torch
 from torch import nn
 
@@ -12,18 +10,18 @@ from sdc_search.feature_rows import FeatureRows
 from sdc_search.hashers.itq import principal_components
 
 
-def principal_layers(X: FeatureRows, settings: SimpleNamespace) -> tuple[list[nn.Module], int]:
-    """Make the layer, none if ``settings.n_components`` is ``"all"``, and the number of its outputs.
+def principal_layer(X: FeatureRows, n_components: int | str) -> nn.Sequential:
+    """Make the layer, none if `n_components` is ``"all"``.
 
     It is not trained: it makes the layers behind it smaller, and folds into them.
     """
-    if settings.n_components == "all":
-        return [], X.n_features
-    n_components = min(as_count("n_components", settings.n_components), X.n_features, len(X))
-    layer = nn.Linear(X.n_features, n_components, bias=True, device="meta").to_empty(device="cpu")
-    components = principal_components(X, X.mean(), n_components)
+    if n_components == "all":
+        return nn.Sequential()
+    kept = min(as_count("n_components", n_components), X.n_features, len(X))
+    layer = nn.Linear(X.n_features, kept, bias=True, device="meta").to_empty(device="cpu")
+    components = principal_components(X, X.mean(), kept)
     with torch.no_grad():
         # Inputs have mean square 1; so have the outputs then, where few components hold most of it.
-        layer.weight.copy_(torch.from_numpy((n_components / X.n_features) ** 0.5 * components.T.copy()))
+        layer.weight.copy_(torch.from_numpy((kept / X.n_features) ** 0.5 * components.T.copy()))
         layer.bias.zero_()
-    return [layer.requires_grad_(False)], n_components
+    return nn.Sequential(layer.requires_grad_(False))

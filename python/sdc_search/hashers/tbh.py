@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows
-from sdc_search.hashers.reduction import principal_layers
+from sdc_search.hashers.reduction import principal_layer
 from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
 from sdc_search.schedules import half_cosine
 
@@ -29,7 +29,10 @@ class TBH(TrainedHasher):
         Width of the hidden layer.
     width, rectify, squash, stochastic
         See `TwinBottleneck`.
-    adversarial, reduction
+    adversarial
+        See `TwinBottleneck.loss`. By default 0, for the critics cost quality on real features: they ask the
+        bits of every item to be random, and the graph is made of their likeness.
+    reduction
         See `TwinBottleneck.loss`.
     n_components
         Of the features that the network sees: the principal ones, or ``"all"``.
@@ -51,6 +54,7 @@ class TBH(TrainedHasher):
             "center": True,
             "rectify": False,
             "squash": False,
+            "adversarial": 0.0,
             "lr": 1e-3,
             "batch_size": 64,
             "max_epochs": 20,
@@ -61,11 +65,19 @@ class TBH(TrainedHasher):
             "n_components": "all",
             "rectify": True,
             "squash": True,
+            "adversarial": 1.0,
             "lr": 1e-4,
             "batch_size": 400,
             "max_steps": 100_000,
         },
-        "sdc_paper": {**SDC_PAPER, "hidden": 1024, "n_components": "all", "rectify": True, "squash": True},
+        "sdc_paper": {
+            **SDC_PAPER,
+            "hidden": 1024,
+            "n_components": "all",
+            "rectify": True,
+            "squash": True,
+            "adversarial": 1.0,
+        },
     }
 
     def __init__(
@@ -78,7 +90,7 @@ class TBH(TrainedHasher):
         rectify: bool | None = None,
         squash: bool | None = None,
         stochastic: bool = False,
-        adversarial: float = 1.0,
+        adversarial: float | None = None,
         reduction: Literal["sum", "mean"] = "sum",
         **parameters: Unpack[TrainingParameters],
     ) -> None:
@@ -92,10 +104,12 @@ class TBH(TrainedHasher):
         self.adversarial = adversarial
         self.reduction = reduction
 
+    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
+        return principal_layer(X, settings.n_components)
+
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
-        layers, n_inputs = principal_layers(X, settings)
         twin = TwinBottleneck(
-            n_inputs,
+            settings.n_inputs,
             self.n_bits,
             generator,
             hidden=as_count("hidden", settings.hidden),
@@ -104,26 +118,23 @@ class TBH(TrainedHasher):
             squash=settings.squash,
             stochastic=self.stochastic,
         )
-        return _TBHObjective(self, layers, twin, generator)
+        return _TBHObjective(twin, generator, settings)
 
 
 class _TBHObjective(nn.Module):
-    def __init__(
-        self, hasher: TBH, layers: list[nn.Module], twin: TwinBottleneck, generator: torch.Generator
-    ) -> None:
+    def __init__(self, twin: TwinBottleneck, generator: torch.Generator, settings: SimpleNamespace) -> None:
         super().__init__()
-        self.reduce = nn.Sequential(*layers)
         self.twin = twin
-        self.encoder = nn.Sequential(*layers, twin.hidden, nn.ReLU(), twin.binary)
-        self.hasher = hasher
+        self.encoder = nn.Sequential(twin.hidden, nn.ReLU(), twin.binary)
+        self.settings = settings
         self.generator = generator
 
     def forward(self, rows: Tensor, inputs: Tensor) -> Tensor:
         return self.twin.loss(
-            self.reduce(inputs),
+            inputs,
             self.generator,
-            adversarial=self.hasher.adversarial,
-            reduction=self.hasher.reduction,
+            adversarial=self.settings.adversarial,
+            reduction=self.settings.reduction,
         )
 
 

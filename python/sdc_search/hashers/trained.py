@@ -178,8 +178,13 @@ class TrainedHasher(Hasher):
         """Make the module to train, on the CPU, every random choice from `generator`.
 
         ``module(rows, inputs)`` is the loss, ``module.encoder`` what `fold` takes. `X` are the features as
-        given, `settings` the parameters after the preset, ``settings.scale`` what inputs are multiplied by.
+        given, `settings` the parameters after the preset, ``settings.scale`` what inputs are multiplied by,
+        ``settings.n_inputs`` how many features they have after `_reduction`.
         """
+
+    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
+        """Make the linear layer, if any, behind which views are made and training begins; it stays fixed."""
+        return nn.Sequential()
 
     def _n_views(self, settings: SimpleNamespace) -> int:
         """Return how many views a batch has: 0 for rows ``(N, d)``, 3 with the item itself as view 0."""
@@ -219,6 +224,8 @@ class TrainedHasher(Hasher):
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         mean = X.mean() if settings.center else None
         settings.scale = float(1 / np.sqrt(X.mean_square(mean)))
+        settings.first_layer = self._reduction(X, settings)
+        settings.n_inputs = settings.first_layer[0].out_features if settings.first_layer else X.n_features
         objective = self._objective(X, settings, generator).to(device)
         inputs, n = self._batches(objective, X, mean, settings, device, generator, report)
         training = train(
@@ -239,6 +246,9 @@ class TrainedHasher(Hasher):
             "loss": training.loss,
             "interrupted": training.interrupted,
         }
+        if settings.first_layer:
+            assert isinstance(objective.encoder, nn.Sequential)
+            objective.encoder = nn.Sequential(*settings.first_layer, *objective.encoder.cpu())
         state: State = dict(self._arrays(objective, mean, settings.scale))
         if settings.threshold != "zero":
             rows = np.linspace(0, len(X) - 1, min(len(X), _THRESHOLD_ROWS), dtype=np.int64)
@@ -318,10 +328,11 @@ class _Inputs:
         )
         if n_views and not precomputed and settings.augmentation == "noise":
             center = X.mean()
-            variance = np.zeros(X.n_features)
+            variance = torch.zeros(settings.n_inputs, dtype=torch.float64)
             for block in X.blocks():
-                variance += np.square(block - center).sum(axis=0)
-            self.sigma = torch.from_numpy(np.sqrt(variance / len(X)) * settings.scale).float()
+                centred = torch.from_numpy((block - center) * settings.scale).float()
+                variance += settings.first_layer(centred).double().square().sum(dim=0)
+            self.sigma = (variance / len(X)).sqrt().float()
 
     def __call__(self, rows: Tensor) -> Tensor:
         if self.drawn:
@@ -334,7 +345,7 @@ class _Inputs:
         else:
             taken = _items(self.X, rows.numpy())
         x = torch.from_numpy(taken).float()
-        x = (x if self.mean is None else x - self.mean) * self.settings.scale
+        x = self.settings.first_layer((x if self.mean is None else x - self.mean) * self.settings.scale)
         if self.n_views and not self.drawn:
             pair = [self._augmented(x), self._augmented(x)]
             x = torch.stack([x, *pair] if self.n_views == 3 else pair, dim=1)
@@ -357,8 +368,9 @@ class _Inputs:
 
 
 def _items(X: FeatureRows, rows: npt.NDArray[np.int64]) -> Features:
-    """Gather rows ``(N, d)``, of views the first one."""
-    return X.take(rows) if len(X.shape) == 2 else X.take((rows, *[0] * (len(X.shape) - 2)))
+    """Gather rows ``(N, d)``: of views the first one, of tokens the mean."""
+    items = X.take(rows) if len(X.shape) == 2 else X.take((rows, 0))
+    return items if items.ndim == 2 else items.mean(axis=1)
 
 
 def _device(name: str) -> torch.device:

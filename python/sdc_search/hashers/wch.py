@@ -12,7 +12,7 @@ from torch.nn import functional
 from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows
 from sdc_search.hashers.heads import linear_layer
-from sdc_search.hashers.reduction import principal_layers
+from sdc_search.hashers.reduction import principal_layer
 from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
 from sdc_search.schedules import half_cosine
 
@@ -93,15 +93,18 @@ class WCH(TrainedHasher):
     def _n_views(self, settings: SimpleNamespace) -> int:
         return 2
 
+    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
+        return principal_layer(X, settings.n_components)
+
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
         hidden = as_count("hidden", settings.hidden)
-        layers, width = principal_layers(X, settings)
-        first, last = linear_layer(width, hidden, generator), linear_layer(hidden, self.n_bits, generator)
+        first = linear_layer(settings.n_inputs, hidden, generator)
+        last = linear_layer(hidden, self.n_bits, generator)
         if self.preset == "author":
             for layer in (first, last):
                 nn.init.kaiming_uniform_(layer.weight, mode="fan_out", generator=generator)
                 nn.init.normal_(layer.bias, generator=generator)
-        return _WCHObjective(self, nn.Sequential(*layers, first, nn.ReLU(), last))
+        return _WCHObjective(self, nn.Sequential(first, nn.ReLU(), last))
 
 
 class _WCHObjective(nn.Module):
