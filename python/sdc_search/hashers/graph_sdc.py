@@ -139,7 +139,7 @@ class GraphSDC(TrainedHasher):
 
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         mean = X.mean()
-        rows = np.concatenate([_centred(block, mean).astype(np.float32, copy=False) for block in X.blocks()])
+        rows = np.concatenate([_centred(block.astype(np.float32, copy=False), mean) for block in X.blocks()])
         basis = _scaled_basis(rows, min(n_components, n, d))
         ids, similarities = nearest_neighbours(rows, n_neighbours)
         inputs = rows @ basis
