@@ -293,7 +293,7 @@ def _scaled_basis(rows: Array, n_components: int) -> Array:
     d = rows.shape[1]
     values, vectors = eigh((rows.T @ rows).astype(np.float64), subset_by_index=(d - n_components, d - 1))
     scale = math.sqrt(len(rows) * n_components / values.sum())
-    basis: Array = (vectors[:, ::-1] * scale).astype(np.float32)
+    basis: Array = np.ascontiguousarray(vectors[:, ::-1] * scale, dtype=np.float32)
     return basis
 
 
