@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "stable_order.h"
 #include "threads.h"
@@ -11,9 +12,8 @@
 namespace sdc {
 namespace {
 
-constexpr std::size_t kScan = 16;         // with more open numbers than this in a bin, sorting it is cheaper
+constexpr std::uint32_t kScan = 16;       // with more open numbers than this in a bin, sorting it is cheaper
 constexpr std::int64_t kBinBlock = 4096;  // bins that one thread fills; divides their number
-constexpr std::uint32_t kNoGroup = 0xffffffffu;
 
 // What the bins ask of the quantiles: the least and the largest value of the ranks [begin, end), and their
 // mean. The bins come in ascending order, each beginning where the one before ended.
@@ -75,7 +75,7 @@ class BetaParts {
 
 float rounded(double value) { return static_cast<float>(value); }
 
-std::uint64_t packed(const TeacherPair& pair) { return Ranked<float>::of(pair.t, pair.index).packed; }
+std::uint64_t packed(float t, std::int64_t index) { return Ranked<float>::of(t, index).packed; }
 
 }  // namespace
 
@@ -88,28 +88,39 @@ bool Brackets::choose_bins(float low, float high, std::int64_t n, Bins* bins) {
   return std::isfinite(low) && std::isfinite(scale) && scale > 0;
 }
 
-Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantiles& quantiles, int threads)
+Brackets::Brackets(const Bins& bins, const std::vector<std::vector<std::uint32_t>>& counts,
+                   const Quantiles& quantiles, int threads)
     : bins_(bins),
       quantiles_(quantiles),
       begins_(static_cast<std::size_t>(bins.count) + 1),
       table_(static_cast<std::size_t>(bins.count)) {
-  std::uint32_t total = 0;
-  for (std::size_t bin = 0; bin < table_.size(); ++bin) {
-    begins_[bin] = total;
-    total += counts[bin];
-  }
-  begins_.back() = total;
   const std::int64_t blocks = bins.count / kBinBlock;
+  std::vector<std::uint32_t> block_begins(static_cast<std::size_t>(blocks) + 1);
+  // The counts, added up, wait where the first ranks will be.
+  parallel_for(blocks, threads, [&](std::int64_t block, int) {
+    std::uint32_t* totals = begins_.data() + block * kBinBlock;
+    for (const auto& part : counts) {
+      if (part.empty()) continue;
+      const std::uint32_t* from = part.data() + block * kBinBlock;
+      for (std::int64_t bin = 0; bin < kBinBlock; ++bin) totals[bin] += from[bin];
+    }
+    block_begins[static_cast<std::size_t>(block) + 1] = std::accumulate(totals, totals + kBinBlock, 0u);
+  });
+  std::partial_sum(block_begins.begin(), block_begins.end(), block_begins.begin());
+  begins_.back() = block_begins.back();
   std::vector<double> variances(static_cast<std::size_t>(blocks));
   parallel_for(blocks, threads, [&](std::int64_t block, int) {
     double& variance = variances[static_cast<std::size_t>(block)];
     const std::int64_t first = block * kBinBlock;
+    std::uint32_t* begins = begins_.data() + first;
+    std::uint32_t begin = block_begins[static_cast<std::size_t>(block)];
+    for (std::int64_t bin = 0; bin < kBinBlock; ++bin) begin += std::exchange(begins[bin], begin);
     if (quantiles.table32 != nullptr) {
-      variance = fill(first, TableParts<float>{quantiles.table32});
+      variance = fill(first, begin, TableParts<float>{quantiles.table32});
     } else if (quantiles.table64 != nullptr) {
-      variance = fill(first, TableParts<double>{quantiles.table64});
+      variance = fill(first, begin, TableParts<double>{quantiles.table64});
     } else {
-      variance = fill(first, BetaParts(quantiles, begins_[static_cast<std::size_t>(first)]));
+      variance = fill(first, begin, BetaParts(quantiles, begins[0]));
     }
   });
   // Moving a number from the negative to the positive signs counts twice.
@@ -117,10 +128,12 @@ Brackets::Brackets(const Bins& bins, const std::uint32_t* counts, const Quantile
 }
 
 template <class Parts>
-double Brackets::fill(std::int64_t first, Parts parts) {
+double Brackets::fill(std::int64_t first, std::int64_t last_end, Parts parts) {
   double variance = 0;
-  for (auto bin = static_cast<std::size_t>(first); bin < static_cast<std::size_t>(first + kBinBlock); ++bin) {
-    const std::int64_t begin = begins_[bin], end = begins_[bin + 1];
+  const auto last = static_cast<std::size_t>(first + kBinBlock - 1);
+  for (auto bin = static_cast<std::size_t>(first); bin <= last; ++bin) {
+    // The next block may still hold its counts.
+    const std::int64_t begin = begins_[bin], end = bin < last ? begins_[bin + 1] : last_end;
     if (begin == end) continue;
     const Part part = parts(begin, end);
     const auto count = static_cast<double>(end - begin);
@@ -143,54 +156,48 @@ std::int32_t Brackets::bin_of(float t) const {
   return static_cast<std::int32_t>(std::min(std::max(place, 0.0f), static_cast<float>(bins_.count - 1)));
 }
 
-std::int64_t Brackets::want(const std::vector<TeacherPair>& open, std::vector<std::uint8_t>* wanted) const {
-  wanted->assign(table_.size(), 0);
-  std::int64_t members = 0;
+bool Brackets::want(const std::vector<TeacherPair>& open, std::int64_t most) {
+  wanted_.assign(table_.size(), 0);
+  group_of_.reset(new std::uint32_t[table_.size()]);
+  opens_.clear();
+  starts_.assign(1, 0);
   for (const TeacherPair& pair : open) {
     const auto bin = static_cast<std::size_t>(bin_of(pair.t));
-    if ((*wanted)[bin] == 0) members += begins_[bin + 1] - begins_[bin];
-    (*wanted)[bin] = 1;
+    if (wanted_[bin] == 0) {
+      wanted_[bin] = 1;
+      group_of_[bin] = static_cast<std::uint32_t>(opens_.size());
+      opens_.push_back(0);
+      starts_.push_back(starts_.back() + (begins_[bin + 1] - begins_[bin]));
+    }
+    ++opens_[group_of_[bin]];
   }
-  return members;
+  if (starts_.back() > most) return false;
+  nexts_.reset(new std::atomic<std::uint32_t>[opens_.size()]);
+  for (std::size_t group = 0; group < opens_.size(); ++group) nexts_[group] = starts_[group];
+  keys_.reset(new std::uint64_t[starts_.back()]);
+  return true;
 }
 
-double Brackets::resolve(const std::vector<TeacherPair>& open, const std::vector<TeacherPair>& members,
-                         std::vector<std::int8_t>* signs) const {
-  // The bins of `open`, numbered, and their members' keys: those of group g from starts[g] on.
-  std::vector<std::uint32_t> group_of(table_.size(), kNoGroup);
-  std::vector<std::size_t> opens, starts;
-  for (const TeacherPair& pair : open) {
-    std::uint32_t& group = group_of[static_cast<std::size_t>(bin_of(pair.t))];
-    if (group == kNoGroup) {
-      group = static_cast<std::uint32_t>(opens.size());
-      opens.push_back(0);
-    }
-    ++opens[group];
-  }
-  starts.resize(opens.size() + 1);
-  const auto group_of_pair = [&](const TeacherPair& pair) {
-    return static_cast<std::size_t>(group_of[static_cast<std::size_t>(bin_of(pair.t))]);
-  };
-  for (const TeacherPair& pair : members) ++starts[group_of_pair(pair) + 1];
-  for (std::size_t group = 0; group < opens.size(); ++group) starts[group + 1] += starts[group];
-  std::vector<std::uint64_t> keys(members.size());
-  std::vector<std::size_t> next(starts.begin(), starts.end() - 1);
-  for (const TeacherPair& pair : members) keys[next[group_of_pair(pair)]++] = packed(pair);
-  for (std::size_t group = 0; group < opens.size(); ++group) {
-    if (opens[group] > kScan) std::sort(keys.data() + starts[group], keys.data() + starts[group + 1]);
-  }
+void Brackets::add(float t, std::int64_t index) {
+  auto& next = nexts_[group_of_[static_cast<std::size_t>(bin_of(t))]];
+  keys_[next.fetch_add(1, std::memory_order_relaxed)] = packed(t, index);
+}
 
+double Brackets::resolve(const std::vector<TeacherPair>& open, std::vector<std::int8_t>* signs) {
+  for (std::size_t group = 0; group < opens_.size(); ++group) {
+    if (opens_[group] > kScan) std::sort(keys_.get() + starts_[group], keys_.get() + starts_[group + 1]);
+  }
   signs->resize(open.size());
   double correction = 0;
   for (std::size_t i = 0; i < open.size(); ++i) {
     const TeacherPair& pair = open[i];
     const auto bin = static_cast<std::size_t>(bin_of(pair.t));
-    const std::uint64_t key = packed(pair);
-    const std::size_t group = group_of_pair(pair);
-    const std::uint64_t* begin = keys.data() + starts[group];
-    const std::uint64_t* end = keys.data() + starts[group + 1];
+    const std::uint64_t key = packed(pair.t, pair.index);
+    const std::size_t group = group_of_[bin];
+    const std::uint64_t* begin = keys_.get() + starts_[group];
+    const std::uint64_t* end = keys_.get() + starts_[group + 1];
     std::int64_t rank = begins_[bin];
-    if (opens[group] > kScan) {
+    if (opens_[group] > kScan) {
       rank += std::lower_bound(begin, end, key) - begin;
     } else {
       for (const std::uint64_t* other = begin; other < end; ++other) rank += *other < key;

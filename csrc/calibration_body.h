@@ -173,9 +173,11 @@ SDC_INLINE void multiply_rows(const float* w, std::int64_t row_stride, std::int6
     multiply_block<W, Rows, Columns>(w + i * row_stride, row_stride, col_stride, b, b_stride, n, add,
                                      out + i * out_stride, out_stride);
   }
-  for (; i < n_rows; ++i) {
-    multiply_block<W, 1, Columns>(w + i * row_stride, row_stride, col_stride, b, b_stride, n, add,
-                                  out + i * out_stride, out_stride);
+  if constexpr (Rows > 1) {
+    if (i < n_rows) {
+      multiply_rows<W, Rows / 2, Columns>(w + i * row_stride, row_stride, col_stride, n_rows - i, b, b_stride,
+                                          n, add, out + i * out_stride, out_stride);
+    }
   }
 }
 

@@ -8,8 +8,10 @@
 #include "hamming.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <stdexcept>
@@ -61,8 +63,8 @@ class QueryTile {
         n(chosen.size()),
         codes(n * bytes) {
     for (std::size_t q = 0; q < n; ++q) {
-      pad_codes(queries + chosen[q] * n_bytes, 1, n_bytes, static_cast<std::int64_t>(bytes),
-                &codes[q * bytes]);
+      level.pad[code_class](queries + chosen[q] * n_bytes, 1, static_cast<std::size_t>(n_bytes),
+                            &codes[q * bytes]);
     }
     if (sliced == nullptr) return;
     records.resize(n * sliced->record_length);
@@ -81,12 +83,25 @@ class QueryTile {
   std::vector<std::uint16_t> records;  // without thresholds, which are each worker's own
 };
 
+// Bounds the hits that a pass without a k holds: when a worker holds more than its share, the later half of
+// the tile's queries is given up, to be searched for in a tile of their own.
+struct HitBudget {
+  std::atomic<std::size_t> n_queries;  // that are left, the first ones of the tile
+  std::size_t hits_a_worker;
+  std::size_t hits_a_query;  // at most
+};
+
 // What one worker needs to compare batches of rows with a tile of queries.
 class Scanner {
  public:
-  // Rows that `mask_of_hits` leaves out, if there is one, are dropped when found.
-  Scanner(const QueryTile& tile, const PackedMask* mask_of_hits, HitCollector& hits)
-      : tile_(tile), mask_of_hits_(mask_of_hits), hits_(hits), found_(kDirectRows) {
+  // Rows that `mask_of_hits` leaves out, if there is one, are dropped when found. `budget` may be null.
+  Scanner(const QueryTile& tile, const PackedMask* mask_of_hits, HitCollector& hits, HitBudget* budget)
+      : tile_(tile),
+        mask_of_hits_(mask_of_hits),
+        hits_(hits),
+        budget_(budget),
+        n_queries_(tile.n),
+        found_(kDirectRows) {
     if (tile.sliced == nullptr) return;
     const SlicedKernel& s = *tile.sliced;
     const std::size_t block = static_cast<std::size_t>(tile.kernels.block_codes());
@@ -104,10 +119,14 @@ class Scanner {
   void scan(const RowBatch& batch) {
     if (tile_.sliced == nullptr) {
       scan_direct(batch, all_queries());
+      keep_budget();
       return;
     }
     const std::size_t block = static_cast<std::size_t>(tile_.kernels.block_codes());
-    for (std::size_t i = 0; i < batch.n; i += block) scan_block(batch, i, std::min(block, batch.n - i));
+    for (std::size_t i = 0; i < batch.n; i += block) {
+      scan_block(batch, i, std::min(block, batch.n - i));
+      keep_budget();
+    }
   }
 
   // Thresholds that keep the best k of all rows, from the first rows of a batch that is yet to be scanned.
@@ -134,6 +153,28 @@ class Scanner {
   static constexpr std::size_t kDirectBytes = 16 << 10;
   static constexpr std::size_t kDirectRows = 2048;
   static constexpr std::size_t kVerifiedAtOnce = 32;
+
+  void keep_budget() {
+    if (budget_ == nullptr) return;
+    while (n_held_ > budget_->hits_a_worker && n_queries_ > 1) {
+      std::size_t left = n_queries_;
+      budget_->n_queries.compare_exchange_strong(left, left / 2);
+      give_up_from(budget_->n_queries.load());
+    }
+    give_up_from(budget_->n_queries.load());
+    // One query may have more hits than the budget: then they grow into room for all, not by doubling.
+    if (n_queries_ == 1 && n_held_ > budget_->hits_a_worker / 2) hits_.hits(0).reserve(budget_->hits_a_query);
+  }
+
+  void give_up_from(std::size_t left) {
+    if (left >= n_queries_) return;
+    for (std::size_t q = left; q < n_queries_; ++q) {
+      n_held_ -= hits_.hits(q).size();
+      hits_.give_up(q);
+      if (tile_.sliced != nullptr) write_threshold(q);
+    }
+    n_queries_ = left;
+  }
 
   const std::vector<std::uint32_t>& all_queries() {
     if (sliced_queries_.size() != tile_.n) {
@@ -171,6 +212,7 @@ class Scanner {
 
   void take(std::size_t q, unsigned distance, std::int64_t row) {
     if (mask_of_hits_ != nullptr && !mask_of_hits_->allows(row)) return;
+    ++n_held_;
     if (hits_.add(q, distance, row) && tile_.sliced != nullptr) write_threshold(q);
   }
 
@@ -223,6 +265,9 @@ class Scanner {
   const QueryTile& tile_;
   const PackedMask* mask_of_hits_;
   HitCollector& hits_;
+  HitBudget* budget_;
+  std::size_t n_queries_;   // that are not given up
+  std::size_t n_held_ = 0;  // hits, with a budget
   std::vector<std::uint16_t> records_;
   std::vector<std::uint32_t> sliced_queries_, direct_queries_;
   std::vector<char> is_sliced_;
@@ -290,8 +335,9 @@ Search make_search(const HammingCodes& codes, const std::uint8_t* queries, std::
 }
 
 std::vector<std::unique_ptr<HitCollector>> run_pass(const Search& search, const QueryTile& tile,
-                                                    std::int64_t k, std::int64_t stride,
-                                                    const std::vector<int>& thresholds) {
+                                                    const HitOrder& order, std::int64_t k,
+                                                    std::int64_t stride, const std::vector<int>& thresholds,
+                                                    HitBudget* budget = nullptr) {
   const std::int64_t n_units = search.n_units() / stride + (search.n_units() % stride != 0);
   const int workers = static_cast<int>(std::clamp<std::int64_t>(n_units, 1, search.threads));
   std::vector<std::unique_ptr<HitCollector>> collectors(static_cast<std::size_t>(workers));
@@ -304,11 +350,11 @@ std::vector<std::unique_ptr<HitCollector>> run_pass(const Search& search, const 
     const std::size_t slot = static_cast<std::size_t>(w);
     const bool fresh = scanners[slot] == nullptr;
     if (fresh) {
-      collectors[slot] = std::make_unique<HitCollector>(search.order, tile.n, search.bits(), k,
-                                                        search.n_allowed, thresholds);
-      scanners[slot].reset(new Worker{
-          Scanner(tile, search.mask_of_hits, *collectors[slot]),
-          RowReader(search.codes, static_cast<int>(tile.bytes), search.mask_of_rows, search.kernels)});
+      collectors[slot] =
+          std::make_unique<HitCollector>(order, tile.n, search.bits(), k, search.n_allowed, thresholds);
+      scanners[slot].reset(
+          new Worker{Scanner(tile, search.mask_of_hits, *collectors[slot], budget),
+                     RowReader(search.codes, search.width_class, search.mask_of_rows, search.kernels)});
     }
     Worker& worker = *scanners[slot];
     const std::int64_t first = task * stride * search.unit_rows;
@@ -323,10 +369,13 @@ std::vector<std::unique_ptr<HitCollector>> run_pass(const Search& search, const 
   return collectors;
 }
 
-// A query's hits from all workers, ordered, at most k of them, and their ids.
-std::vector<PackedHit> merge(std::vector<std::unique_ptr<HitCollector>>& collectors, const HitOrder& order,
-                             std::size_t query, std::int64_t k, std::vector<std::int64_t>* ids) {
-  if (ids != nullptr) ids->clear();
+// Whether what merge() gives is in the order of the rows.
+bool rows_ascending(const std::vector<std::unique_ptr<HitCollector>>& collectors, std::size_t query) {
+  return collectors.size() == 1 && collectors[0]->rows_ascending(query);
+}
+
+// A query's hits from all workers.
+std::vector<PackedHit> merge(std::vector<std::unique_ptr<HitCollector>>& collectors, std::size_t query) {
   if (collectors.empty()) return {};
   std::vector<PackedHit> hits = std::move(collectors[0]->hits(query));
   for (std::size_t w = 1; w < collectors.size(); ++w) {
@@ -334,29 +383,30 @@ std::vector<PackedHit> merge(std::vector<std::unique_ptr<HitCollector>>& collect
     hits.insert(hits.end(), more.begin(), more.end());
     std::vector<PackedHit>().swap(more);
   }
-  order.keep_best(hits, k, collectors.size() == 1 && collectors[0]->rows_ascending(query), ids);
   return hits;
 }
 
-// Thresholds that very likely hold k rows each, from a pass over one unit in kSampleStride.
+// Thresholds that very likely hold k rows each, from a pass over one unit in kSampleStride. How ties are
+// broken does not matter to them.
 std::vector<int> sample_thresholds(const Search& search, const QueryTile& tile, std::int64_t k) {
   const std::int64_t wanted = sample_k(k);
   std::vector<int> thresholds(tile.n, search.bits());
-  auto collectors = run_pass(search, tile, wanted, kSampleStride, thresholds);
+  const HitOrder by_row({});
+  auto collectors = run_pass(search, tile, by_row, wanted, kSampleStride, thresholds);
   parallel_for(static_cast<std::int64_t>(tile.n), search.threads, [&](std::int64_t q, int) {
     const std::size_t query = static_cast<std::size_t>(q);
-    const std::vector<PackedHit> hits = merge(collectors, search.order, query, wanted, nullptr);
-    if (static_cast<std::int64_t>(hits.size()) == wanted)
-      thresholds[query] = static_cast<int>(hit_distance(hits.back()));
+    const std::vector<PackedHit> hits = merge(collectors, query);
+    if (static_cast<std::int64_t>(hits.size()) >= wanted)
+      thresholds[query] = static_cast<int>(distance_of_kth(hits, wanted));
   });
   return thresholds;
 }
 
-// Finds the largest id, unless it is known, where the hits wanted outnumber a quarter of the ids: reading
-// those in order then costs less than reading the hits' at random.
+// Finds a number that no id exceeds, unless one is known, where the hits wanted outnumber a quarter of the
+// ids: reading those in order then costs less than reading the hits' at random.
 HammingIds with_largest(HammingIds ids, std::int64_t n, std::int64_t n_wanted) {
   if (ids.ids != nullptr && !ids.ascending && ids.largest == INT64_MAX && n_wanted > n / 4) {
-    ids.largest = *std::max_element(ids.ids, ids.ids + n);
+    ids.largest = std::reduce(ids.ids, ids.ids + n, std::int64_t{0}, std::bit_or<>());
   }
   return ids;
 }
@@ -383,13 +433,15 @@ void topk_tile(const Search& search, const std::vector<std::int64_t>& chosen, st
                        search.queries, chosen);
   std::vector<int> thresholds(tile.n, search.bits());
   if (sampled) thresholds = sample_thresholds(search, tile, k);
-  auto collectors = run_pass(search, tile, k, 1, thresholds);
+  auto collectors = run_pass(search, tile, search.order, k, 1, thresholds);
   const std::int64_t complete = std::min(k, search.n_allowed);
   std::vector<char> short_of_k(tile.n);
   parallel_for(static_cast<std::int64_t>(tile.n), search.threads, [&](std::int64_t q, int) {
     const std::size_t query = static_cast<std::size_t>(q);
     std::vector<std::int64_t> ids;
-    const std::vector<PackedHit> hits = merge(collectors, search.order, query, k, &ids);
+    const bool ascending = rows_ascending(collectors, query);
+    std::vector<PackedHit> hits = merge(collectors, query);
+    search.order.keep_best(hits, k, ascending, &ids);
     short_of_k[query] = static_cast<std::int64_t>(hits.size()) < complete;
     write_topk(hits, ids, chosen[query], k, out);
   });
@@ -403,9 +455,8 @@ void topk_tile(const Search& search, const std::vector<std::int64_t>& chosen, st
 // Calls fn(queries of a tile) for all tiles. Where there are too few rows to share out, tiles run side by
 // side instead.
 template <class Function>
-void for_each_tile(const Search& search, std::int64_t n_queries, std::int64_t tile_size, bool keep_order,
-                   const Function& fn) {
-  const bool side_by_side = !keep_order && search.n_units() < search.threads && n_queries > 1;
+void for_each_tile(const Search& search, std::int64_t n_queries, std::int64_t tile_size, const Function& fn) {
+  const bool side_by_side = search.n_units() < search.threads && n_queries > 1;
   if (side_by_side) tile_size = std::min(tile_size, (n_queries + search.threads - 1) / search.threads);
   const std::int64_t n_tiles = (n_queries + tile_size - 1) / tile_size;
   const auto run = [&](std::int64_t tile, int) {
@@ -421,6 +472,19 @@ std::int64_t tile_size_for(std::int64_t hits_a_query) {
   return std::clamp<std::int64_t>(kHitBudgetBytes / (16 * std::max<std::int64_t>(hits_a_query, 1)), 1,
                                   kQueriesATile);
 }
+
+// The results of one tile. How many all tiles have together is known at the end only, and a vector that grew
+// with them would hold them twice.
+struct FoundHits {
+  explicit FoundHits(std::size_t n_hits)
+      : n(n_hits),
+        distances(std::make_unique_for_overwrite<std::int32_t[]>(n_hits)),
+        ids(std::make_unique_for_overwrite<std::int64_t[]>(n_hits)) {}
+
+  std::size_t n;
+  std::unique_ptr<std::int32_t[]> distances;
+  std::unique_ptr<std::int64_t[]> ids;
+};
 
 }  // namespace
 
@@ -464,7 +528,7 @@ void hamming_topk(const HammingCodes& codes, const std::uint8_t* queries, std::i
     return;
   }
   const bool sampled = sampling_pays(search.n_allowed, k);
-  for_each_tile(search, n_queries, tile_size_for(std::min(k, search.n_allowed)), false,
+  for_each_tile(search, n_queries, tile_size_for(std::min(k, search.n_allowed)),
                 [&](const std::vector<std::int64_t>& chosen) { topk_tile(search, chosen, k, sampled, out); });
 }
 
@@ -477,26 +541,47 @@ HammingRange hamming_range(const HammingCodes& codes, const std::uint8_t* querie
   const Search search = make_search(codes, queries, n_queries, mask, ids, threads);
   if (search.n_allowed == 0) return range;
   const int threshold = static_cast<int>(std::min<std::int64_t>(radius, search.bits()));
-  const auto search_tile = [&](const std::vector<std::int64_t>& chosen) {
-    const QueryTile tile(search.kernels, search.method, search.width_class, codes.n_bytes, queries, chosen);
-    auto collectors =
-        run_pass(search, tile, HitCollector::kUnlimited, 1, std::vector<int>(tile.n, threshold));
-    std::vector<std::vector<PackedHit>> hits(tile.n);
-    std::vector<std::vector<std::int64_t>> ids_of(tile.n);
-    parallel_for(static_cast<std::int64_t>(tile.n), search.threads, [&](std::int64_t q, int) {
-      const std::size_t query = static_cast<std::size_t>(q);
-      hits[query] = merge(collectors, search.order, query, HitCollector::kUnlimited, &ids_of[query]);
-    });
-    for (std::size_t q = 0; q < tile.n; ++q) {
-      for (const PackedHit hit : hits[q])
-        range.distances.push_back(static_cast<std::int32_t>(hit_distance(hit)));
-      range.ids.insert(range.ids.end(), ids_of[q].begin(), ids_of[q].end());
-      range.lims[static_cast<std::size_t>(chosen[q]) + 1] = static_cast<std::int64_t>(range.ids.size());
-      std::vector<PackedHit>().swap(hits[q]);
-      std::vector<std::int64_t>().swap(ids_of[q]);
+  std::vector<FoundHits> found;
+  std::int64_t tile_size = kQueriesATile;
+  for (std::int64_t first = 0; first < n_queries;) {
+    std::vector<std::int64_t> chosen(static_cast<std::size_t>(std::min(tile_size, n_queries - first)));
+    std::iota(chosen.begin(), chosen.end(), first);
+    double costs[3];
+    expected_costs(search.n_allowed, search.width_class, static_cast<std::int64_t>(chosen.size()),
+                   search.kernels.isa, costs);
+    const QueryTile tile(search.kernels, cheapest_method(costs), search.width_class, codes.n_bytes, queries,
+                         chosen);
+    HitBudget budget{.n_queries = tile.n,
+                     .hits_a_worker = static_cast<std::size_t>(kHitBudgetBytes / 16 / search.threads),
+                     .hits_a_query = static_cast<std::size_t>(search.n_allowed)};
+    auto collectors = run_pass(search, tile, search.order, HitCollector::kUnlimited, 1,
+                               std::vector<int>(tile.n, threshold), &budget);
+    const std::int64_t n_done = static_cast<std::int64_t>(budget.n_queries);
+    std::int64_t* lims = &range.lims[static_cast<std::size_t>(first)];
+    for (std::int64_t q = 0; q < n_done; ++q) {
+      lims[q + 1] = lims[q];
+      for (const auto& collector : collectors)
+        lims[q + 1] += static_cast<std::int64_t>(collector->hits(static_cast<std::size_t>(q)).size());
     }
-  };
-  for_each_tile(search, n_queries, kQueriesATile, true, search_tile);
+    FoundHits& hits = found.emplace_back(static_cast<std::size_t>(lims[n_done] - lims[0]));
+    parallel_for(n_done, search.threads, [&](std::int64_t q, int) {
+      const std::size_t query = static_cast<std::size_t>(q);
+      const std::int64_t at = lims[q] - lims[0];
+      const bool ascending = rows_ascending(collectors, query);
+      search.order.write_all(merge(collectors, query), ascending, hits.distances.get() + at,
+                             hits.ids.get() + at);
+    });
+    tile_size = tile_size_for((lims[n_done] - lims[0]) / n_done);
+    first += n_done;
+  }
+  const std::size_t total = static_cast<std::size_t>(range.lims.back());
+  range.distances.reserve(total);
+  range.ids.reserve(total);
+  for (FoundHits& hits : found) {
+    range.distances.insert(range.distances.end(), hits.distances.get(), hits.distances.get() + hits.n);
+    range.ids.insert(range.ids.end(), hits.ids.get(), hits.ids.get() + hits.n);
+    hits = FoundHits(0);
+  }
   return range;
 }
 
@@ -510,7 +595,7 @@ void hamming_distance(const HammingCodes& codes, const std::uint8_t* queries, st
   const QueryTile tile(search.kernels, Method::direct, search.width_class, codes.n_bytes, queries, all);
   constexpr std::int64_t unit = 1024;
   parallel_for((codes.n + unit - 1) / unit, search.threads, [&](std::int64_t task, int) {
-    RowReader reader(codes, static_cast<int>(tile.bytes), nullptr, search.kernels);
+    RowReader reader(codes, search.width_class, nullptr, search.kernels);
     reader.start(task * unit, std::min((task + 1) * unit, codes.n));
     std::uint16_t row[unit];
     for (RowBatch batch; reader.next(batch);) {

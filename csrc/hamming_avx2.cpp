@@ -74,6 +74,7 @@ SDC_OP void word_planes(const std::uint8_t* codes, Vec* planes) {
 }
 
 #include "hamming_sliced.inl"
+#include "hamming_x86.inl"
 
 // The one bits of every byte.
 SDC_OP Vec count_bytes(Vec v) {
@@ -217,7 +218,7 @@ constexpr DirectKernel direct[kWidthClasses] = {
 }  // namespace
 }  // namespace avx2
 
-constinit const HammingKernels hamming_avx2 = avx2::kernels_of(Isa::avx2, avx2::direct);
+constinit const HammingKernels hamming_avx2 = avx2::x86_kernels_of(Isa::avx2, avx2::direct);
 
 }  // namespace sdc
 

@@ -49,9 +49,9 @@ namespace avx512_vpopcnt {
 
 }  // namespace
 
-constinit const HammingKernels hamming_avx512 = avx512::kernels_of(Isa::avx512, avx512::direct512);
+constinit const HammingKernels hamming_avx512 = avx512::x86_kernels_of(Isa::avx512, avx512::direct512);
 constinit const HammingKernels hamming_avx512_vpopcnt =
-    avx512_vpopcnt::kernels_of(Isa::avx512_vpopcnt, avx512_vpopcnt::direct512);
+    avx512_vpopcnt::x86_kernels_of(Isa::avx512_vpopcnt, avx512_vpopcnt::direct512);
 
 }  // namespace sdc
 

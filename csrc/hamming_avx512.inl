@@ -92,6 +92,7 @@ SDC_OP void word_planes(const std::uint8_t* codes, Vec* planes) {
 }
 
 #include "hamming_sliced.inl"
+#include "hamming_x86.inl"
 
 SDC_OP Vec mismatches(const std::uint8_t* codes, const std::uint8_t* query) {
   const Vec difference = bit_xor(load_unaligned(codes), load_unaligned(query));

@@ -1,6 +1,8 @@
 #include "hamming_hits.h"
 
 #include <algorithm>
+#include <bit>
+#include <memory>
 #include <utility>
 
 namespace sdc {
@@ -21,32 +23,53 @@ constexpr std::size_t small = 96;
 constexpr int kDigitBits = 11;
 constexpr std::size_t n_digits = std::size_t{1} << kDigitBits;
 
-// One stable pass of a counting sort by digit_of(item), which is below n_digits.
-template <class Item, class DigitOf>
-void counting_pass(const std::vector<Item>& from, std::vector<Item>& to, DigitOf digit_of) {
-  std::uint32_t starts[n_digits] = {};
-  for (const Item& item : from) ++starts[digit_of(item)];
-  std::uint32_t sum = 0;
-  for (std::uint32_t& s : starts) s = std::exchange(sum, sum + s);
-  for (const Item& item : from) to[starts[digit_of(item)]++] = item;
-}
-
 PackedHit hit_of(const Keyed& item) { return item.hit; }
 std::uint64_t key_of(const Keyed& item) { return item.key; }
 PackedHit hit_of(PackedHit hit) { return hit; }
 std::uint64_t key_of(PackedHit hit) { return static_cast<std::uint64_t>(hit_key(hit)); }
 
-// Stable by distance: the least significant digits first. A distance has at most 12 bits.
+// A least-significant-digit radix sort of n items. Each stable pass moves them to the other of two buffers.
 template <class Item>
-void sort_by_distance(std::vector<Item>& items, std::vector<Item>& spare) {
-  unsigned largest = 0;
-  for (const Item& item : items) largest = std::max(largest, hit_distance(hit_of(item)));
-  counting_pass(items, spare, [&](const Item& item) { return hit_distance(hit_of(item)) & (n_digits - 1); });
-  items.swap(spare);
-  if (largest < n_digits) return;
-  counting_pass(items, spare, [&](const Item& item) { return hit_distance(hit_of(item)) >> kDigitBits; });
-  items.swap(spare);
-}
+class RadixSort {
+ public:
+  RadixSort(Item* items, Item* spare, std::size_t n) : items_(items), spare_(spare), n_(n) {}
+
+  // Stable by number_of(item), in as few digits as hold the largest number, all equally long.
+  template <class NumberOf>
+  void by(NumberOf number_of) {
+    std::uint64_t all = 0;
+    for (std::size_t i = 0; i < n_; ++i) all |= number_of(items_[i]);
+    const int bits = std::bit_width(all), passes = (bits + kDigitBits - 1) / kDigitBits;
+    const int digit = passes == 0 ? 0 : (bits + passes - 1) / passes;
+    for (int shift = 0; shift < bits; shift += digit) {
+      const auto digit_of = [&](const Item& item) {
+        return (number_of(item) >> shift) & ((1u << digit) - 1);
+      };
+      n_ <= UINT32_MAX ? pass<std::uint32_t>(digit, digit_of) : pass<std::uint64_t>(digit, digit_of);
+    }
+  }
+
+  // The buffer that holds the items now.
+  const Item* sorted() const { return items_; }
+
+ private:
+  // Small counts, so that they and the items share the first-level cache.
+  template <class Count, class DigitOf>
+  void pass(int digit_bits, DigitOf digit_of) {
+    Count starts[n_digits];
+    std::fill_n(starts, std::size_t{1} << digit_bits, Count{0});
+    for (std::size_t i = 0; i < n_; ++i) ++starts[digit_of(items_[i])];
+    Count sum = 0;
+    for (std::size_t d = 0; d < std::size_t{1} << digit_bits; ++d)
+      starts[d] = std::exchange(sum, static_cast<Count>(sum + starts[d]));
+    for (std::size_t i = 0; i < n_; ++i) spare_[starts[digit_of(items_[i])]++] = items_[i];
+    std::swap(items_, spare_);
+  }
+
+  Item* items_;
+  Item* spare_;
+  std::size_t n_;
+};
 
 // By (distance, key).
 template <class Item>
@@ -55,29 +78,40 @@ void sort_items(std::vector<Item>& items, bool keys_ascending) {
     std::sort(items.begin(), items.end());
     return;
   }
-  std::vector<Item> spare(items.size());
-  if (!keys_ascending) {
-    std::uint64_t largest = 0;
-    for (const Item& item : items) largest = std::max(largest, key_of(item));
-    for (int shift = 0; shift < 64 && (largest >> shift) != 0; shift += kDigitBits) {
-      counting_pass(items, spare, [&](const Item& item) { return (key_of(item) >> shift) & (n_digits - 1); });
-      items.swap(spare);
-    }
-  }
-  sort_by_distance(items, spare);
+  const auto spare = std::make_unique_for_overwrite<Item[]>(items.size());
+  RadixSort<Item> sort(items.data(), spare.get(), items.size());
+  if (!keys_ascending) sort.by([](const Item& item) { return key_of(item); });
+  sort.by([](const Item& item) { return std::uint64_t{hit_distance(hit_of(item))}; });
+  if (sort.sorted() != items.data()) std::copy_n(sort.sorted(), items.size(), items.data());
 }
 
-// The smallest distance within which there are at least k hits; the largest of all when there are fewer.
-unsigned distance_of_kth(const std::vector<PackedHit>& hits, std::int64_t k) {
+void sort_ids(std::int64_t* ids, std::size_t n) {
+  // Below this many, comparing is faster than counting digits in tables that are mostly empty.
+  if (n <= 1024) {
+    std::sort(ids, ids + n);
+    return;
+  }
+  const auto spare = std::make_unique_for_overwrite<std::int64_t[]>(n);
+  RadixSort<std::int64_t> sort(ids, spare.get(), n);
+  sort.by([](std::int64_t id) { return static_cast<std::uint64_t>(id); });
+  if (sort.sorted() != ids) std::copy_n(sort.sorted(), n, ids);
+}
+
+std::vector<std::int64_t> distance_histogram(const std::vector<PackedHit>& hits) {
   std::vector<std::int64_t> histogram(hit_distance(*std::max_element(hits.begin(), hits.end())) + 1);
   for (const PackedHit hit : hits) ++histogram[hit_distance(hit)];
+  return histogram;
+}
+
+}  // namespace
+
+unsigned distance_of_kth(const std::vector<PackedHit>& hits, std::int64_t k) {
+  const std::vector<std::int64_t> histogram = distance_histogram(hits);
   unsigned d = 0;
   for (std::int64_t within = histogram[0]; within < k && d + 1 < histogram.size(); within += histogram[++d]) {
   }
   return d;
 }
-
-}  // namespace
 
 void HitOrder::keep_best(std::vector<PackedHit>& hits, std::int64_t k, bool rows_ascending,
                          std::vector<std::int64_t>* ids) const {
@@ -104,6 +138,27 @@ void HitOrder::keep_best(std::vector<PackedHit>& hits, std::int64_t k, bool rows
   if (ids == nullptr) return;
   ids->resize(kept);
   for (std::size_t i = 0; i < kept; ++i) (*ids)[i] = static_cast<std::int64_t>(keyed[i].key);
+}
+
+// Each distance has its place in the results, where its ids then are sorted on their own.
+void HitOrder::write_all(std::vector<PackedHit>&& all, bool rows_ascending, std::int32_t* distances,
+                         std::int64_t* ids) const {
+  std::vector<PackedHit> hits = std::move(all);
+  if (hits.empty()) return;
+  std::vector<std::int64_t> ends = distance_histogram(hits);
+  std::int64_t sum = 0;
+  for (std::size_t d = 0; d < ends.size(); ++d) {
+    std::fill_n(distances + sum, ends[d], static_cast<std::int32_t>(d));
+    ends[d] = std::exchange(sum, sum + ends[d]);
+  }
+  for (const PackedHit hit : hits) ids[ends[hit_distance(hit)]++] = id_of(hit);
+  if (by_row() && rows_ascending) return;
+  std::vector<PackedHit>().swap(hits);
+  std::int64_t begin = 0;
+  for (const std::int64_t end : ends) {
+    sort_ids(ids + begin, static_cast<std::size_t>(end - begin));
+    begin = end;
+  }
 }
 
 HitCollector::HitCollector(const HitOrder& order, std::size_t n_queries, int bits, std::int64_t k,

@@ -21,6 +21,10 @@ constexpr PackedHit pack_hit(std::uint64_t distance, std::int64_t key) {
 constexpr unsigned hit_distance(PackedHit hit) { return static_cast<unsigned>(hit >> 48); }
 constexpr std::int64_t hit_key(PackedHit hit) { return static_cast<std::int64_t>(hit) & (key_limit - 1); }
 
+// The smallest distance within which there are at least k hits; the largest of all when there are fewer.
+// There is at least one.
+unsigned distance_of_kth(const std::vector<PackedHit>& hits, std::int64_t k);
+
 // Orders hits and keeps the first k of them, by (distance, id).
 class HitOrder {
  public:
@@ -35,6 +39,10 @@ class HitOrder {
   // that is null.
   void keep_best(std::vector<PackedHit>& hits, std::int64_t k, bool rows_ascending,
                  std::vector<std::int64_t>* ids) const;
+
+  // Writes all hits in order, with little memory beyond them: for as many as there may be in a range.
+  void write_all(std::vector<PackedHit>&& hits, bool rows_ascending, std::int32_t* distances,
+                 std::int64_t* ids) const;
 
  private:
   bool keys_are_ids() const { return !by_row() && ids_.largest < key_limit; }
@@ -67,6 +75,12 @@ class HitCollector {
     if (static_cast<int>(distance) > best.threshold) return false;
     best.hits.push_back(pack_hit(distance, order_.key(row)));
     return (counting_ && count(query, distance)) || (best.hits.size() >= most_hits_ && drop_beaten(query));
+  }
+
+  // Drops the query's hits and takes no more.
+  void give_up(std::size_t query) {
+    std::vector<PackedHit>().swap(best_[query].hits);
+    best_[query].threshold = -1;
   }
 
   // Lowers the threshold to one that is known to keep the best k.

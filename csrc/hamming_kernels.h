@@ -88,6 +88,11 @@ struct HammingKernels {
                                         const std::uint8_t* queries, const std::uint64_t* masks,
                                         const std::uint32_t* found, std::size_t n, Hit* hits);
 
+  // Copies n codes of n_bytes, at most a class's width, each followed by zero bytes up to that width. Reads
+  // nothing but the codes.
+  void (*pad[kWidthClasses])(const std::uint8_t* codes, std::size_t n, std::size_t n_bytes,
+                             std::uint8_t* padded);
+
   // The number of one bits.
   std::int64_t (*count_bits)(const std::uint8_t* data, std::size_t n);
   // n_bytes bytes of a packed mask (numpy.packbits) from eight times as many bools.

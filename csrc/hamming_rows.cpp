@@ -22,46 +22,47 @@ AlignedBytes& AlignedBytes::operator=(AlignedBytes&& other) noexcept {
   return *this;
 }
 
-PackedMask::PackedMask(const HammingMask& mask, std::int64_t n, const HammingKernels& kernels) {
-  if (mask.data == nullptr) {
-    n_allowed = n;
-    return;
+PackedMask::PackedMask(const HammingMask& mask, std::int64_t n, const HammingKernels& kernels)
+    : n_allowed(n), kernels_(kernels) {
+  if (mask.data == nullptr) return;
+  bits_ = mask.data;
+  if (!mask.packed) {
+    const std::size_t whole = static_cast<std::size_t>(n / 8);
+    own_bits_ = std::make_unique_for_overwrite<std::uint8_t[]>(whole + 1);
+    kernels.pack_bools(mask.data, whole, own_bits_.get());
+    std::uint8_t last[8] = {};
+    std::copy_n(mask.data + 8 * whole, n % 8, last);
+    kernels.pack_bools(last, 1, own_bits_.get() + whole);
+    bits_ = own_bits_.get();
   }
-  const std::size_t whole = static_cast<std::size_t>(n / 8);
-  bits_.resize(static_cast<std::size_t>((n + 63) / 64) * 8);
-  if (mask.packed) {
-    std::copy_n(mask.data, whole, bits_.data());
-  } else {
-    kernels.pack_bools(mask.data, whole, bits_.data());
-  }
-  for (std::int64_t row = static_cast<std::int64_t>(8 * whole); row < n; ++row) {
-    const int bit = mask.packed ? (mask.data[row / 8] >> (7 - row % 8)) & 1 : mask.data[row] != 0;
-    bits_[static_cast<std::size_t>(row / 8)] |= static_cast<std::uint8_t>(bit << (7 - row % 8));
-  }
-  n_allowed = kernels.count_bits(bits_.data(), bits_.size());
+  n_words_ = n / 64;
+  std::copy_n(bits_ + 8 * n_words_, (n % 64 + 7) / 8, last_word_);
+  if (n % 8 != 0) last_word_[n % 64 / 8] &= static_cast<std::uint8_t>(0xFF00 >> (n % 8));
+  n_allowed = kernels.count_bits(bits_, static_cast<std::size_t>(8 * n_words_)) +
+              kernels.count_bits(last_word_, sizeof last_word_);
 }
 
-void pad_codes(const std::uint8_t* codes, std::int64_t n, std::int64_t n_bytes, std::int64_t padded,
-               std::uint8_t* out) {
-  if (n_bytes == padded) {
-    if (n > 0) std::memcpy(out, codes, static_cast<std::size_t>(n * n_bytes));
-    return;
-  }
-  for (std::int64_t i = 0; i < n; ++i, codes += n_bytes, out += padded) {
-    std::memcpy(out, codes, static_cast<std::size_t>(n_bytes));
-    std::memset(out + n_bytes, 0, static_cast<std::size_t>(padded - n_bytes));
-  }
+std::size_t PackedMask::list(std::int64_t first, std::int64_t last, std::int64_t* rows) const {
+  const std::int64_t whole = std::min(last / 64, n_words_) - first / 64;
+  std::size_t n = kernels_.list_rows(bits_ + first / 8, static_cast<std::size_t>(whole), first, rows);
+  if (last % 64 != 0) n += kernels_.list_rows(last_word_, 1, 64 * n_words_, rows + n);
+  return n;
 }
 
-RowReader::RowReader(const HammingCodes& codes, int padded_bytes, const PackedMask* mask,
+RowReader::RowReader(const HammingCodes& codes, int width_class, const PackedMask* mask,
                      const HammingKernels& kernels)
     : codes_(codes),
-      padded_(padded_bytes),
+      width_class_(width_class),
       mask_(mask),
       kernels_(kernels),
-      in_place_(mask == nullptr && codes.n_bytes == padded_bytes) {
-  if (!in_place_) buffer_ = AlignedBytes(static_cast<std::size_t>(2 * kBatchRows * padded_));
-  if (mask != nullptr) rows_.resize(2 * kBatchRows + 4);
+      in_place_(mask == nullptr && codes.n_bytes == class_bytes(width_class)) {
+  const std::size_t bytes = static_cast<std::size_t>(class_bytes(width_class));
+  if (mask != nullptr) {
+    buffer_ = AlignedBytes(2 * kBatchRows * bytes);
+    rows_ = std::make_unique_for_overwrite<std::int64_t[]>(2 * kBatchRows + 4);
+  } else if (!in_place_) {
+    buffer_ = AlignedBytes(kPaddedRows * bytes);
+  }
 }
 
 void RowReader::start(std::int64_t first, std::int64_t last) {
@@ -71,11 +72,12 @@ void RowReader::start(std::int64_t first, std::int64_t last) {
 
 bool RowReader::next(RowBatch& batch) {
   if (mask_ != nullptr) return next_masked(batch);
-  const std::int64_t n = std::min(kBatchRows, last_ - at_);
+  const std::int64_t n = std::min(in_place_ ? kBatchRows : kPaddedRows, last_ - at_);
   if (n <= 0) return false;
   const std::uint8_t* codes = codes_.data + at_ * codes_.n_bytes;
   if (!in_place_) {
-    pad_codes(codes, n, codes_.n_bytes, padded_, buffer_.get());
+    kernels_.pad[width_class_](codes, static_cast<std::size_t>(n), static_cast<std::size_t>(codes_.n_bytes),
+                               buffer_.get());
     codes = buffer_.get();
   }
   batch = {codes, static_cast<std::size_t>(n), at_, nullptr};
@@ -83,16 +85,30 @@ bool RowReader::next(RowBatch& batch) {
   return true;
 }
 
+// Copies as many bytes as the class has, a few moves, and clears those of the next code. The last codes,
+// which have too little behind them, go the slow way.
 template <int bytes>
 void RowReader::gather(std::size_t n) {
+  constexpr std::size_t word_bytes = bytes < 8 ? bytes : 8, n_words = bytes / word_bytes, ahead = 24;
+  std::uint64_t kept[n_words] = {};
+  std::memset(kept, 0xFF, static_cast<std::size_t>(codes_.n_bytes));
+  const std::uint8_t* end = codes_.data + codes_.n * codes_.n_bytes;
+  const auto code_of = [&](std::size_t i) { return codes_.data + rows_[i] * codes_.n_bytes; };
+  std::size_t n_whole = n;
+  while (n_whole > 0 && end - code_of(n_whole - 1) < bytes) --n_whole;
   std::uint8_t* out = buffer_.get();
-  for (std::size_t i = 0; i < n; ++i, out += padded_) {
-    const std::uint8_t* code = codes_.data + rows_[i] * codes_.n_bytes;
-    if constexpr (bytes > 0) {
-      std::memcpy(out, code, bytes);
-    } else {
-      pad_codes(code, 1, codes_.n_bytes, padded_, out);
+  for (std::size_t i = 0; i < n_whole; ++i, out += bytes) {
+    __builtin_prefetch(code_of(std::min(i + ahead, n - 1)));
+    const std::uint8_t* code = code_of(i);
+    for (std::size_t w = 0; w < n_words; ++w) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, code + w * word_bytes, word_bytes);
+      word &= kept[w];
+      std::memcpy(out + w * word_bytes, &word, word_bytes);
     }
+  }
+  for (std::size_t i = n_whole; i < n; ++i, out += bytes) {
+    kernels_.pad[width_class_](code_of(i), 1, static_cast<std::size_t>(codes_.n_bytes), out);
   }
 }
 
@@ -101,34 +117,15 @@ bool RowReader::next_masked(RowBatch& batch) {
   std::size_t n = 0;
   while (at_ < last_ && n < kBatchRows) {
     const std::int64_t end = std::min(at_ + kBatchRows, last_);
-    n += kernels_.list_rows(mask_->words_from(at_), static_cast<std::size_t>((end - at_ + 63) / 64), at_,
-                            rows_.data() + n);
+    n += mask_->list(at_, end, rows_.get() + n);
     at_ = end;
   }
-  // Copies of a known size are a few moves; others are calls.
-  switch (codes_.n_bytes) {
-    case 4:
-      gather<4>(n);
-      break;
-    case 8:
-      gather<8>(n);
-      break;
-    case 16:
-      gather<16>(n);
-      break;
-    case 32:
-      gather<32>(n);
-      break;
-    case 64:
-      gather<64>(n);
-      break;
-    case 128:
-      gather<128>(n);
-      break;
-    default:
-      gather<0>(n);
-  }
-  batch = {buffer_.get(), n, 0, rows_.data()};
+  static_assert(kWidthClasses == 7);
+  constexpr void (RowReader::* gathers[])(std::size_t) = {
+      &RowReader::gather<4>,  &RowReader::gather<8>,   &RowReader::gather<16>, &RowReader::gather<32>,
+      &RowReader::gather<64>, &RowReader::gather<128>, &RowReader::gather<256>};
+  (this->*gathers[width_class_])(n);
+  batch = {buffer_.get(), n, 0, rows_.get()};
   return n > 0;
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "hamming.h"
 #include "hamming_kernels.h"
@@ -35,35 +35,35 @@ struct RowBatch {
   }
 };
 
-// A mask as bits, whole words of them, the rows beyond the last left out; and how many rows it lets through.
+// A mask as bits, and how many rows it lets through. A mask that is packed already is not copied.
 class PackedMask {
  public:
   PackedMask(const HammingMask& mask, std::int64_t n, const HammingKernels& kernels);
 
-  bool allows(std::int64_t row) const {
-    return (bits_[static_cast<std::size_t>(row / 8)] >> (7 - row % 8)) & 1;
-  }
-  // The bits of row `first`, a multiple of 64, and those behind it.
-  const std::uint8_t* words_from(std::int64_t first) const { return bits_.data() + first / 8; }
+  bool allows(std::int64_t row) const { return (bits_[row / 8] >> (7 - row % 8)) & 1; }
+
+  // Writes the rows in [first, last) that it lets through and returns their number. `first` is a multiple of
+  // 64, `last` another or the number of rows; `rows` has room for four more than that.
+  std::size_t list(std::int64_t first, std::int64_t last, std::int64_t* rows) const;
 
   std::int64_t n_allowed;
 
  private:
-  std::vector<std::uint8_t> bits_;
+  const HammingKernels& kernels_;
+  std::unique_ptr<std::uint8_t[]> own_bits_;
+  const std::uint8_t* bits_ = nullptr;
+  std::int64_t n_words_ = 0;  // that are whole
+  std::uint8_t last_word_[8] = {};
 };
 
-// A copy of n codes, each followed by zero bytes up to `padded` bytes.
-void pad_codes(const std::uint8_t* codes, std::int64_t n, std::int64_t n_bytes, std::int64_t padded,
-               std::uint8_t* out);
-
 // Reads the rows of one unit after another; one reader a worker. The batches of a unit come in ascending
-// order of rows, of at at most 2 kBatchRows rows, and stay valid until the next.
+// order of rows, of at most 2 kBatchRows rows, and stay valid until the next.
 class RowReader {
  public:
   static constexpr std::int64_t kBatchRows = 4096;
 
   // Without `mask` every row is read.
-  RowReader(const HammingCodes& codes, int padded_bytes, const PackedMask* mask,
+  RowReader(const HammingCodes& codes, int width_class, const PackedMask* mask,
             const HammingKernels& kernels);
 
   // The unit begins at a multiple of 64.
@@ -75,14 +75,17 @@ class RowReader {
   template <int bytes>
   void gather(std::size_t n);
 
+  // Codes that are padded or gathered should still be in the first-level cache when they are compared.
+  static constexpr std::int64_t kPaddedRows = 1024;
+
   HammingCodes codes_;
-  std::int64_t padded_;
+  int width_class_;
   const PackedMask* mask_;
   const HammingKernels& kernels_;
   bool in_place_;
   std::int64_t at_ = 0, last_ = 0;
   AlignedBytes buffer_;
-  std::vector<std::int64_t> rows_;
+  std::unique_ptr<std::int64_t[]> rows_;
 };
 
 }  // namespace sdc

@@ -365,25 +365,68 @@ SDC_TARGET inline void pack_bools(const std::uint8_t* bools, std::size_t n_bytes
   }
 }
 
-// Most words of a sparse mask have a few rows, but how many is anyone's guess: four are written whatever the
-// number is.
+// Takes the first row, the most significant bit, out of a word; 63 when there is none.
+SDC_TARGET inline int take_first_row(std::uint64_t& word) {
+  const int i = __builtin_clzll(word | 1);
+  word &= (~std::uint64_t{0} >> 1) >> i;
+  return i;
+}
+
+// Whether a word of a sparse mask has rows is anyone's guess, so the words that have are gathered without
+// asking; most of those have one or two, which are written whatever the number is.
 SDC_TARGET inline std::size_t list_rows(const std::uint8_t* packed, std::size_t n_words, std::int64_t first,
                                         std::int64_t* rows) {
+  constexpr std::size_t at_once = 64;
+  std::uint64_t words[at_once];
+  std::uint8_t places[at_once];
   std::size_t n = 0;
-  for (std::size_t w = 0; w < n_words; ++w, first += 64) {
-    std::uint64_t word;
-    std::memcpy(&word, packed + 8 * w, 8);
-    word = __builtin_bswap64(word);
-    const std::size_t count = static_cast<std::size_t>(popcount(word));
-    std::int64_t* out = rows + n;
-    for (std::size_t j = 0; j < 4 || j < count; ++j) {
-      const int i = __builtin_clzll(word | 1);
-      word &= ~(std::uint64_t{1} << (63 - i));
-      out[j] = first + i;
+  for (std::size_t begin = 0; begin < n_words; begin += at_once) {
+    const std::size_t end = n_words - begin < at_once ? n_words - begin : at_once;
+    std::size_t n_filled = 0;
+    for (std::size_t w = 0; w < end; ++w) {
+      std::uint64_t word;
+      std::memcpy(&word, packed + 8 * (begin + w), 8);
+      words[n_filled] = word;
+      places[n_filled] = static_cast<std::uint8_t>(w);
+      n_filled += word != 0;
     }
-    n += count;
+    for (std::size_t f = 0; f < n_filled; ++f) {
+      std::uint64_t word = __builtin_bswap64(words[f]);
+      const std::int64_t base = first + 64 * static_cast<std::int64_t>(begin + places[f]);
+      const std::size_t count = static_cast<std::size_t>(popcount(word));
+      std::int64_t* out = rows + n;
+      out[0] = base + take_first_row(word);
+      out[1] = base + take_first_row(word);
+      for (std::size_t j = 2; j < count; j += 4) {
+        for (std::size_t i = 0; i < 4; ++i) out[j + i] = base + take_first_row(word);
+      }
+      n += count;
+    }
   }
   return n;
+}
+
+// Whole words are read where they lie within the codes, and what belongs to the next code is cleared.
+template <int bytes>
+SDC_TARGET void pad(const std::uint8_t* codes, std::size_t n, std::size_t n_bytes, std::uint8_t* padded) {
+  constexpr std::size_t word_bytes = bytes < 8 ? bytes : 8, n_words = bytes / word_bytes;
+  std::uint64_t kept[n_words] = {};
+  std::memset(kept, 0xFF, n_bytes);
+  const std::size_t size = n * n_bytes;
+  std::size_t i = 0;
+  for (; i * n_bytes + bytes <= size; ++i) {
+    const std::uint8_t* code = codes + i * n_bytes;
+    for (std::size_t w = 0; w < n_words; ++w) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, code + w * word_bytes, word_bytes);
+      word &= kept[w];
+      std::memcpy(padded + i * bytes + w * word_bytes, &word, word_bytes);
+    }
+  }
+  for (; i < n; ++i) {
+    std::memset(padded + i * bytes, 0, bytes);
+    std::memcpy(padded + i * bytes, codes + i * n_bytes, n_bytes);
+  }
 }
 
 template <int bits, int by>
@@ -410,6 +453,7 @@ constexpr HammingKernels kernels_of(Isa isa, const DirectKernel (&direct)[kWidth
       .sliced_by_7 = {sliced_kernel<32, 7>(), sliced_kernel<64, 7>(), sliced_kernel<128, 7>(),
                       sliced_kernel<256, 7>(), sliced_kernel<512, 7>(), sliced_kernel<1024, 7>()},
       .verify = {verify<4>, verify<8>, verify<16>, verify<32>, verify<64>, verify<128>},
+      .pad = {pad<4>, pad<8>, pad<16>, pad<32>, pad<64>, pad<128>, pad<256>},
       .count_bits = count_bits,
       .pack_bools = pack_bools,
       .list_rows = list_rows,

@@ -19,9 +19,10 @@ namespace {
 constexpr float kSmallestNorm = 1e-12f;
 constexpr std::int64_t kPairBlock = 16;
 constexpr std::int64_t kTile = 256;  // rows and columns of a tile of similarities
+constexpr std::int64_t kStrip = 48;  // rows of a tile on the diagonal; divides into blocks at every level
 constexpr std::int64_t kGroups = 8;  // sums of tiles that are added up in one order at the end
 constexpr std::int64_t kKeptFloats = 10 * (1 << 20);  // teacher's similarities that are kept
-constexpr std::int64_t kBracketPairs = 200'000;       // fewer are sorted
+constexpr std::int64_t kBracketPairs = 140'000;       // fewer are sorted
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
@@ -246,13 +247,14 @@ class AllPairs {
   struct Worker {
     Floats teacher = floats(kTile * kTile), codes = floats(kTile * kTile), signs = floats(kTile * kTile),
            panel;
-    std::vector<std::uint32_t> counts;
+    int number = 0;
   };
 
   Worker& worker(int i) {
     auto& slot = workers_[at(i)];
     if (slot == nullptr) {
       slot = std::make_unique<Worker>();
+      slot->number = i;
       slot->panel = floats(kPanel * std::max(batch_.d, batch_.k));
     }
     return *slot;
@@ -272,16 +274,28 @@ class AllPairs {
     });
   }
 
+  // The products of a tile's pairs of `vectors` (n, d), rows kTile apart; of a tile on the diagonal hardly
+  // more than those above it.
+  void multiply(const Tile& tile, const float* vectors, std::int64_t d, float* out, Worker& worker) {
+    const std::int64_t rows = tiles_.rows(tile), columns = tiles_.columns(tile);
+    const bool diagonal = tile.row == tile.column;
+    const std::int64_t strip = diagonal ? kPanel : columns;
+    for (std::int64_t begin = 0; begin < columns; begin += strip) {
+      const std::int64_t end = std::min(columns, begin + strip);
+      kernels_.row_products(vectors + tile.first_row() * d, diagonal ? end : rows,
+                            vectors + (tile.first_column() + begin) * d, end - begin, d, out + begin, kTile,
+                            worker.panel.get());
+    }
+  }
+
   // The cosines of the features of a tile, rows kTile apart, into `out`.
   void compute_teacher(const Tile& tile, float* out, Worker& worker) {
     const std::int64_t rows = tiles_.rows(tile), columns = tiles_.columns(tile);
-    kernels_.row_products(batch_.features + tile.first_row() * batch_.d, rows,
-                          batch_.features + tile.first_column() * batch_.d, columns, batch_.d, out, kTile,
-                          worker.panel.get());
+    multiply(tile, batch_.features, batch_.d, out, worker);
     for (std::int64_t i = 0; i < rows; ++i) {
       const float left = feature_inverses_[at(tile.first_row() + i)];
       const float* right = feature_inverses_.data() + tile.first_column();
-      for (std::int64_t j = 0; j < columns; ++j) out[i * kTile + j] *= left * right[j];
+      for (std::int64_t j = Tiles::begin(tile, i); j < columns; ++j) out[i * kTile + j] *= left * right[j];
     }
   }
 
@@ -293,17 +307,25 @@ class AllPairs {
   }
 
   void compute_codes(const Tile& tile, Worker& worker) {
-    kernels_.row_products(direction(tile.first_row()), tiles_.rows(tile), direction(tile.first_column()),
-                          tiles_.columns(tile), batch_.k, worker.codes.get(), kTile, worker.panel.get());
+    multiply(tile, directions_.get(), batch_.k, worker.codes.get(), worker);
   }
 
   // Adds a tile of signs times the directions to the gradients of its rows and of its columns.
   void add_gradient(const Tile& tile, const float* signs, float* sums) const {
     const std::int64_t rows = tiles_.rows(tile), columns = tiles_.columns(tile), k = batch_.k;
-    kernels_.add_weighted_rows(signs, kTile, 1, rows, direction(tile.first_column()), columns, k,
-                               sums + tile.first_row() * k);
-    kernels_.add_weighted_rows(signs, 1, kTile, columns, direction(tile.first_row()), rows, k,
-                               sums + tile.first_column() * k);
+    const bool diagonal = tile.row == tile.column;
+    const std::int64_t strip = diagonal ? kStrip : kTile;
+    for (std::int64_t begin = 0; begin < rows; begin += strip) {
+      const std::int64_t from = diagonal ? begin : 0;  // there is no sign left of it
+      kernels_.add_weighted_rows(signs + begin * kTile + from, kTile, 1, std::min(strip, rows - begin),
+                                 direction(tile.first_column() + from), columns - from, k,
+                                 sums + (tile.first_row() + begin) * k);
+    }
+    for (std::int64_t begin = 0; begin < columns; begin += strip) {
+      const std::int64_t size = std::min(strip, columns - begin);
+      kernels_.add_weighted_rows(signs + begin, 1, kTile, size, direction(tile.first_row()),
+                                 diagonal ? begin + size : rows, k, sums + (tile.first_column() + begin) * k);
+    }
   }
 
   // run(tile's number, group, worker) for all tiles: those of a group one after another.
@@ -368,23 +390,19 @@ bool AllPairs::bracket(double* loss) {
   Bins bins;
   if (!choose_bins(&bins)) return false;
 
-  std::atomic<bool> good{true};
+  std::vector<std::vector<std::uint32_t>> counts(at(threads_));  // of each worker
   for_groups([&](std::int64_t i, std::int64_t, Worker& mine) {
     const float* values = teacher(i, mine);
-    mine.counts.resize(at(bins.count));
+    auto& mine_counts = counts[at(mine.number)];
+    mine_counts.resize(at(bins.count));
     for (std::int64_t row = 0; row < tiles_.rows(tiles_[i]); ++row) {
       const std::int64_t begin = Tiles::begin(tiles_[i], row), size = tiles_.columns(tiles_[i]) - begin;
       if (size <= 0) continue;
-      kernels_.histogram(values + row * kTile + begin, size, bins, mine.counts.data());
+      kernels_.histogram(values + row * kTile + begin, size, bins, mine_counts.data());
     }
   });
-  std::vector<std::uint32_t> counts(at(bins.count));
-  for (const auto& part : workers_) {
-    if (part == nullptr || part->counts.empty()) continue;
-    for (std::size_t bin = 0; bin < counts.size(); ++bin) counts[bin] += part->counts[bin];
-    part->counts = {};
-  }
-  const Brackets brackets(bins, counts.data(), quantiles_, threads_);
+  Brackets brackets(bins, counts, quantiles_, threads_);
+  counts = {};
 
   std::vector<std::vector<TeacherPair>> found(at(kGroups));
   double sums[kGroups] = {};
@@ -424,10 +442,8 @@ bool AllPairs::bracket(double* loss) {
     return true;
   }
   if (!open.empty()) {
-    std::vector<std::uint8_t> wanted;
-    if (brackets.want(open, &wanted) > pairs_ / 8) return false;
-    for (auto& part : found) part.clear();
-    for_groups([&](std::int64_t i, std::int64_t group, Worker& mine) {
+    if (!brackets.want(open, pairs_ / 8)) return false;
+    for_groups([&](std::int64_t i, std::int64_t, Worker& mine) {
       const Tile tile = tiles_[i];
       const float* values = teacher(i, mine);
       for (std::int64_t row = 0; row < tiles_.rows(tile); ++row) {
@@ -435,17 +451,13 @@ bool AllPairs::bracket(double* loss) {
         if (size <= 0) continue;
         std::uint32_t places[kTile];
         const float* line = values + row * kTile + begin;
-        const std::int64_t count = kernels_.collect(line, size, bins, wanted.data(), places);
+        const std::int64_t count = kernels_.collect(line, size, bins, brackets.wanted(), places);
         const std::int64_t first = tiles_.index(tile.first_row() + row, tile.first_column() + begin);
-        for (std::int64_t c = 0; c < count; ++c) {
-          found[at(group)].push_back({0, line[places[c]], first + places[c]});
-        }
+        for (std::int64_t c = 0; c < count; ++c) brackets.add(line[places[c]], first + places[c]);
       }
     });
-    std::vector<TeacherPair> members;
-    for (const auto& part : found) members.insert(members.end(), part.begin(), part.end());
     std::vector<std::int8_t> signs;
-    sum += brackets.resolve(open, members, &signs);
+    sum += brackets.resolve(open, &signs);
     for (std::size_t i = 0; want_gradient_ && i < open.size(); ++i) {
       const std::int64_t row = tiles_.row_of(open[i].index), column = tiles_.column_of(open[i].index, row);
       const auto sign = static_cast<float>(signs[i]);

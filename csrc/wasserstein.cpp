@@ -31,7 +31,7 @@ namespace {
 
 constexpr std::int64_t kRankBlock = 8192;      // ranks whose distances are summed before they join the rest
 constexpr std::int64_t kIndexBlock = 1 << 16;  // the same where there is no order; a multiple of kKernelBlock
-constexpr std::int64_t kBracket = 200'000;     // from here on a histogram is cheaper than a sort
+constexpr std::int64_t kBracket = 140'000;     // from here on a histogram is cheaper than a sort
 constexpr std::int64_t kTask = 32768;          // numbers that are worth waking a thread for
 constexpr double kLossTolerance = 2e-7;
 
@@ -166,11 +166,7 @@ bool bracketed_row(const float* code, const float* teacher, const Quantiles& qua
     mine.resize(n_bins);
     kernels->histogram(teacher + block * kIndexBlock, size_of(block), bins, mine.data());
   });
-  // A worker that got no block has no counts.
-  std::vector<std::uint32_t> totals(n_bins);
-  for (const auto& part : counts)
-    for (std::size_t bin = 0; bin < part.size(); ++bin) totals[bin] += part[bin];
-  const Brackets brackets(bins, totals.data(), quantiles, threads);
+  Brackets brackets(bins, counts, quantiles, threads);  // a worker that got no block has no counts
 
   // Without a place for the signs they go to a block of scratch memory, since the kernel writes them anyway.
   std::vector<double> sums(static_cast<std::size_t>(blocks));
@@ -200,25 +196,20 @@ bool bracketed_row(const float* code, const float* teacher, const Quantiles& qua
 
   std::vector<TeacherPair> open;
   for (const auto& part : found) open.insert(open.end(), part.begin(), part.end());
-  std::vector<std::uint8_t> wanted;
-  if (brackets.want(open, &wanted) > n / 4) return false;
-  for (auto& part : found) part.clear();
+  if (!brackets.want(open, n / 4)) return false;
   parallel_for(blocks, threads, [&](std::int64_t block, int) {
     std::uint32_t inside[kKernelBlock];
     const std::int64_t end = block * kIndexBlock + size_of(block);
     for (std::int64_t begin = block * kIndexBlock; begin < end; begin += kKernelBlock) {
-      const std::int64_t count =
-          kernels->collect(teacher + begin, std::min(kKernelBlock, end - begin), bins, wanted.data(), inside);
+      const std::int64_t count = kernels->collect(teacher + begin, std::min(kKernelBlock, end - begin), bins,
+                                                  brackets.wanted(), inside);
       for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t index = begin + inside[i];
-        found[static_cast<std::size_t>(block)].push_back({0, teacher[index], index});
+        brackets.add(teacher[begin + inside[i]], begin + inside[i]);
       }
     }
   });
-  std::vector<TeacherPair> members;
-  for (const auto& part : found) members.insert(members.end(), part.begin(), part.end());
   std::vector<std::int8_t> open_signs;
-  *sum += brackets.resolve(open, members, &open_signs);
+  *sum += brackets.resolve(open, &open_signs);
   if (signs != nullptr) {
     for (std::size_t i = 0; i < open.size(); ++i) signs[open[i].index] = open_signs[i];
   }

@@ -14,7 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 import sdc_search
-from sdc_search import LSH, hamming_topk, load_hasher, mean_average_precision
+from sdc_search import LSH, hamming_topk, hashers, load_hasher, mean_average_precision
+from sdc_search.cli import Method
 
 COMMANDS = ("demo", "train", "encode", "search", "evaluate", "info")
 
@@ -118,14 +119,18 @@ def test_info(tmp_path: Path) -> None:
     assert all(name in text for name in document)
 
 
-@pytest.mark.parametrize("method", ["lsh", "itq", "sdc"])
+def test_train_offers_every_hash_function() -> None:
+    assert {method.name for method in Method} == set(hashers.__all__) - {"Hasher", "load_hasher"}
+
+
+@pytest.mark.parametrize("method", ["lsh", "spectralhashing", "sdc"])
 def test_train_then_encode(method: str, folder: Path, tmp_path: Path) -> None:
     model, codes = tmp_path / "model.safetensors", tmp_path / "codes.npy"
     train = "train", folder / "features.npy", "--method", method, "--bits", 12, "--seed", 5
     assert succeed(*train, "--output", model, cwd=tmp_path) == ""
     assert succeed("encode", model, folder / "features.npy", "--output", codes, cwd=tmp_path) == ""
     hasher = load_hasher(model)
-    assert type(hasher).__name__ == method.upper()
+    assert type(hasher).__name__.lower() == method.lower()
     assert (hasher.n_bits, hasher.random_state) == (12, 5)
     np.testing.assert_array_equal(np.load(codes), hasher.encode(np.load(folder / "features.npy")))
 

@@ -245,6 +245,40 @@ def test_range_around_the_block_size(isa: str, n: int, rng: np.random.Generator)
                 assert_range(codes, queries[:q], 6, mask, threads)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_range_with_more_hits_than_are_held_at_once(
+    threads: int, shuffled: bool, rng: np.random.Generator
+) -> None:
+    n = 70_000  # times 90 queries: more than the engine's budget of 4 million
+    codes = rng.integers(0, 256, (n, 1), dtype=np.uint8)
+    queries = rng.integers(0, 256, (90, 1), dtype=np.uint8)
+    ids = rng.permutation(n) if shuffled else np.arange(n)
+    lims, distances, found = core.hamming_range(codes, queries, 8, None, ids if shuffled else None, threads)
+    np.testing.assert_array_equal(lims, np.arange(91) * n)
+    by_id = np.argsort(ids)
+    want = hamming_distance(codes[by_id], queries).astype(np.uint8)
+    order = np.argsort(want, axis=1, kind="stable")
+    np.testing.assert_array_equal(found.reshape(90, n), order)
+    np.testing.assert_array_equal(distances.reshape(90, n), np.take_along_axis(want, order, axis=1))
+
+
+def test_memory_of_a_range_beyond_its_results() -> None:
+    program = """
+import resource, numpy as np, sdc_search
+codes = np.random.default_rng(0).integers(0, 256, (400_000, 1), dtype=np.uint8)
+sdc_search.hamming_range(codes, codes[:1], 0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+results = sdc_search.hamming_range(codes, codes[:50], 8, num_threads=2)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(len(results[1]), 1024 * (after - before) - sum(array.nbytes for array in results))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    hits, beyond = map(int, done.stdout.split())
+    assert hits == 20_000_000
+    assert beyond < 200e6
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_own_ids_decide_ties_also_at_the_cut(isa: str, threads: int, rng: np.random.Generator) -> None:
     codes, queries = rng.integers(0, 4, (3 * BLOCK, 1), dtype=np.uint8), uniform(rng, 2, 1)

@@ -15,6 +15,10 @@ from sdc_search.hashers import LSH, SDC, base
 from sdc_search.hashers.loading import _MODULES
 
 GOLDEN = Path(__file__).parent / "golden"
+DETERMINISTIC = {"SpectralHashing"}
+
+# a few rows in few dimensions have no commonest distance to speak of
+pytestmark = pytest.mark.filterwarnings("ignore:SSDH finds no near pairs")
 
 
 def sample(n: int = 60, d: int = 8, seed: int = 0) -> np.ndarray:
@@ -118,7 +122,8 @@ print(grown * (1 if sys.platform == "darwin" else 1024))
 def test_the_same_seed_gives_the_same_codes(name):
     codes = make(name).fit_transform(sample())
     assert codes.tobytes() == make(name).fit_transform(sample()).tobytes()
-    assert codes.tobytes() != make(name, random_state=1).fit_transform(sample()).tobytes()
+    other = make(name, random_state=1).fit_transform(sample())
+    assert (codes.tobytes() == other.tobytes()) == (name in DETERMINISTIC)
 
 
 def test_the_same_seed_gives_the_same_codes_in_another_process():
@@ -137,7 +142,8 @@ for name in ("ITQ", "LSH", "SDC"):
 
 def test_no_seed_gives_other_codes_each_time(name):
     hasher = make(name, random_state=None)
-    assert hasher.fit_transform(sample()).tobytes() != hasher.fit_transform(sample()).tobytes()
+    first, second = (hasher.fit_transform(sample()).tobytes() for _ in range(2))
+    assert (first == second) == (name in DETERMINISTIC)
 
 
 def test_the_global_generators_are_neither_used_nor_touched(name):
@@ -248,8 +254,11 @@ def test_ctrl_c_in_fit_leaves_the_hasher_as_it_was(name, fitted, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    where = {"ITQ": "itq.best_rotation", "LSH": "lsh.np.full", "SDC": "sdc.SDCLoss.forward"}
-    where = where.get(name, "trained.train")
+    where = {
+        "ITQ": "itq.best_rotation",
+        "LSH": "lsh.np.full",
+        "SpectralHashing": "spectral_hashing.smoothest_modes",
+    }.get(name, "trained.train")
     monkeypatch.setattr(f"sdc_search.hashers.{where}", interrupt)
     if name == "LSH":
         hasher.set_params(center="scalar")

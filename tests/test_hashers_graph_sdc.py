@@ -102,7 +102,7 @@ def test_folding_is_the_network_in_eval_mode():
     X = torch.randn(20, 6)
     X /= X.norm(dim=1, keepdim=True)
     state = {"mean": np.zeros(6, np.float32), "basis": np.eye(6, dtype=np.float32), **head.folded()}
-    hasher = GraphSDC(4, hidden=9)._restore(state)
+    hasher = GraphSDC(4, hidden=9)._restore(state, {})
     torch.testing.assert_close(hasher.project(X), head(X).detach(), rtol=1e-5, atol=1e-5)
 
 

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from sdc_search import LSH, GreedyHash, Hasher, load_hasher, mean_average_precision
+from sdc_search.demo import load_demo_data
+from sdc_search.feature_rows import FeatureRows
 from sdc_search.hashers.greedy_hash import StraightThroughSign, greedy_hash_loss, pair_loss
 
 
@@ -54,3 +60,52 @@ def test_equal_rows_with_equal_codes_cost_nothing_and_the_teacher_is_fixed():
     assert loss.item() == pytest.approx(0, abs=1e-20)
     loss.backward()
     assert x.grad is None
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("teacher", ["raw", "centered"])
+def test_the_teacher_sees_features_as_given_or_centred_whatever_the_network_sees(center, teacher):
+    X = np.random.default_rng(0).random((40, 6))
+    rows = FeatureRows("X", X)
+    mean = X.mean(axis=0)
+    settings = SimpleNamespace(hidden=0, batch_norm=True, center=center, teacher=teacher, scale=3.0)
+    objective = GreedyHash(8)._objective(rows, settings, torch.Generator().manual_seed(0))
+    inputs = torch.from_numpy(3.0 * (X - mean if center else X)).float()
+    wanted = torch.from_numpy(X - mean if teacher == "centered" else X).float()
+    outputs = objective.encoder(inputs)
+    torch.testing.assert_close(objective(None, inputs), greedy_hash_loss(wanted, outputs))
+
+
+def test_a_few_epochs_beat_random_planes_and_a_file_gives_the_same_codes(tmp_path):
+    data = load_demo_data()
+
+    def quality(hasher: Hasher) -> float:
+        hasher.fit(data.database)
+        return mean_average_precision(
+            hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
+        )
+
+    lsh = np.mean([quality(LSH(16, random_state=seed)) for seed in range(3)])
+    hasher = GreedyHash(16, max_epochs=5, random_state=0, verbose=False)
+    assert quality(hasher) > lsh + 0.05
+    hasher.save(tmp_path / "hasher.safetensors")
+    assert np.array_equal(
+        load_hasher(tmp_path / "hasher.safetensors").encode(data.query), hasher.encode(data.query)
+    )
+
+
+@pytest.mark.parametrize("preset", [None, "author", "sdc_paper"])
+def test_every_preset_trains_and_its_file_loads(preset, tmp_path):
+    X = np.random.default_rng(0).random((300, 12), dtype=np.float32)
+    hasher = GreedyHash(16, preset=preset, max_epochs=1, random_state=0).fit(X)
+    assert ("hidden_weight" in hasher.state_) == (preset == "sdc_paper")
+    hasher.save(tmp_path / "hasher.safetensors")
+    assert load_hasher(tmp_path / "hasher.safetensors").encode(X).tobytes() == hasher.encode(X).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), [("hidden", -1), ("teacher", "shifted"), ("quantization", -1.0)]
+)
+def test_parameters_out_of_range(parameter, value):
+    with pytest.raises(ValueError, match=f"{parameter} must be"):
+        GreedyHash(8, **{parameter: value}).fit(np.eye(10))

@@ -47,11 +47,20 @@ app.add_typer(benchmark_app, name="benchmark")
 
 
 class Method(StrEnum):
-    """The hash functions that `train` offers."""
+    """The hash functions that `train` offers, by the names of their classes."""
 
-    lsh = "lsh"
-    itq = "itq"
-    sdc = "sdc"
+    LSH = "lsh"
+    SpectralHashing = "spectralhashing"
+    ITQ = "itq"
+    SSDH = "ssdh"
+    GreedyHash = "greedyhash"
+    TBH = "tbh"
+    CIBHash = "cibhash"
+    BiHalf = "bihalf"
+    NSH = "nsh"
+    WCH = "wch"
+    SDC = "sdc"
+    GraphSDC = "graphsdc"
 
 
 class Ties(StrEnum):
@@ -184,7 +193,7 @@ def train(
     output: Annotated[Path, _file_option("--output", "-o", text="The model to write, .safetensors.")],
     method: Annotated[
         Method, typer.Option("--method", "-m", case_sensitive=False, help="What to train.")
-    ] = Method.sdc,
+    ] = Method.SDC,
     bits: Annotated[int, typer.Option("--bits", "-b", min=1, help="Length of a code.")] = 64,
     key: FeaturesKey = None,
     seed: Seed = 0,
@@ -197,11 +206,11 @@ def train(
 
     from sdc_search import hashers
 
-    hasher_class = getattr(hashers, method.name.upper())  # imports that one alone
+    hasher_class = getattr(hashers, method.name)  # imports that one alone
     with _blame(X=features, n_bits="--bits"):
         hasher = hasher_class(n_bits=bits, random_state=seed, verbose=not quiet).fit(X)
     hasher.save(output)
-    note(f"{output}: {method.name.upper()}, {bits} bits, from {len(X):,} vectors", quiet=quiet)
+    note(f"{output}: {method.name}, {bits} bits, from {len(X):,} vectors", quiet=quiet)
 
 
 @app.command(epilog="Example: [bold]sdc-search encode model.safetensors features.npy -o codes.npy[/bold]")

@@ -23,6 +23,7 @@ from sdc_search.quantiles import beta_table
 Weights: TypeAlias = Tensor | None
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+_SCALARS = {dtype: torch.empty((), dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
 _BYTES_FROM = 1 << 16  # with so many similarities the gradient waits as one byte each; a call fewer otherwise
 
 
@@ -133,6 +134,11 @@ def sdc_loss_all(
     return _sdc_loss(_all, features, outputs, quantiles, quantization)
 
 
+def _scalar(dtype: torch.dtype) -> Tensor:
+    """Make a scalar; from a model of it, which takes half the time of `new_empty`."""
+    return torch.empty_like(_SCALARS[dtype])
+
+
 def _empty(tensor: Tensor) -> Tensor:
     """Make a contiguous tensor of the same shape and dtype; `empty_like` is the quickest way to one."""
     return (
@@ -144,7 +150,7 @@ def _calibrate(
     code: Tensor, teacher: Tensor, quantiles: Tensor, p: float, signs: Tensor | None, gradient: Tensor | None
 ) -> Tensor:
     code, teacher, quantiles = code.contiguous(), teacher.contiguous(), quantiles.contiguous()
-    loss = code.new_empty(())
+    loss = _scalar(code.dtype)
     n = code.shape[-1]
     core.calibration_loss(
         code.data_ptr(),
@@ -261,7 +267,7 @@ def _half(
     features: Tensor, outputs: Tensor, table: Tensor, quantization: float, gradient: Tensor | None
 ) -> Tensor:
     outputs = outputs.contiguous()
-    loss = outputs.new_empty(())
+    loss = _scalar(outputs.dtype)
     core.sdc_loss_half(
         features.data_ptr(),
         outputs.data_ptr(),
@@ -281,7 +287,7 @@ def _all(
     features: Tensor, outputs: Tensor, quantiles: Any, quantization: float, gradient: Tensor | None
 ) -> Tensor:
     outputs = outputs.contiguous()
-    loss = outputs.new_empty(())
+    loss = _scalar(outputs.dtype)
     spline, floor = (None, -1.0) if isinstance(quantiles, Tensor) else quantiles
     core.sdc_loss_all(
         features.data_ptr(),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
@@ -12,9 +16,9 @@ from torch import Tensor
 
 from sdc_search.benchmarks import loss_peers
 from sdc_search.benchmarks.cases import Case, Contender, Scale, Trial, WrongAnswerError
-from sdc_search.benchmarks.machine import cpu_family
+from sdc_search.benchmarks.machine import cpu_family, read_seconds
 from sdc_search.benchmarks.memory import memory_growth
-from sdc_search.benchmarks.timing import Call, usable_cpus
+from sdc_search.benchmarks.timing import Budget, Call, ratio, take_turns, usable_cpus
 from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
 from sdc_search.native import core
 
@@ -25,6 +29,7 @@ PUBLISHED = "published"
 
 CALIBRATION = "Calibration loss"
 ALL_PAIRS = "SDCLoss, all pairs"
+IN_NEW_PROCESSES = "ratio in new processes"
 MEMORY = {OURS: "extra memory MB", TORCH: "torch's extra memory MB"}
 
 # One pinned thread; for a Zen 5, and for an Emerald Rapids (every Intel is taken for one).
@@ -45,6 +50,9 @@ _THREADS_BATCH = 1_024
 
 _LENGTH, _OTHER_LENGTH = 4_096, 3_000
 _HALF_DIM, _ALL_DIM, _BITS = 4_096, 512, 64
+
+_NEW_PROCESSES = 3
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 # The cosines that contenders compute differ in their last bits, so that pairs of nearly the same teacher may
 # come in another order; POT adds float32 weights up in float32.
@@ -89,6 +97,7 @@ class _Regime:
     tolerance: float = _TOLERANCE
     others: tuple[str, ...] = ()
     facts: Callable[[], dict[str, Any]] = dict
+    limit: Callable[[], float] | None = None
     large: bool = False
 
 
@@ -159,6 +168,8 @@ def _regimes(sizes: _Sizes) -> Iterator[_Regime]:
             item="pair",
             targets=_HALF_TARGETS.get(batch),
             others=(TORCH,),
+            facts=partial(_ratio_in_new_processes, batch),
+            limit=partial(read_seconds, 4 * batch * (_HALF_DIM + _BITS)),
             large=batch >= _THREADS_BATCH,
         )
     for batch in sizes.all_pairs:
@@ -205,6 +216,7 @@ def _race(regime: _Regime) -> Case:
         item=regime.item,
         baseline=regime.peer,
         target=None if regime.targets is None else regime.targets[on_intel],
+        limit=regime.limit,
     )
 
 
@@ -258,11 +270,35 @@ def _forward_backward(leaf: Tensor, loss: Callable[[], Tensor], threads: int | N
 
 
 def _keep_freed_memory() -> None:
-    """Free a large block, so that glibc keeps smaller ones for the next step, as a long training run has it.
+    """Make glibc keep all that is freed, so that a peer's temporary tensors cost no page faults.
 
-    Else temporary tensors cost page faults or not by what ran before, and the peers up to thrice the time.
+    By default that depends on what was freed before, and changes the peers' times threefold.
     """
-    torch.empty(31 << 20, dtype=torch.uint8)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _ratio_in_new_processes(batch: int) -> dict[str, Any]:
+    """Race half pairs as `_race` does, but with memory as a new process finds it; the median of some."""
+    context = multiprocessing.get_context("spawn")
+    ratios = []
+    for _ in range(_NEW_PROCESSES):
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            ratios.append(pool.submit(_half_ratio, batch).result())
+    return {IN_NEW_PROCESSES: round(median(ratios), 1)}
+
+
+def _half_ratio(batch: int) -> float:
+    torch.set_num_threads(1)
+    core.set_num_threads(1)
+    problem = _half_pairs(batch)
+    calls = {name: _forward_backward(problem.leaf, problem.losses[name]) for name in (OURS, PUBLISHED)}
+    for call in calls.values():
+        call()
+    times = take_turns(calls, Budget(1.0, rounds=(5, 51)))
+    return ratio(times[PUBLISHED], times[OURS])
 
 
 def _random(*shape: int, seed: int) -> Tensor:

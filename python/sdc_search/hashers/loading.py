@@ -11,12 +11,15 @@ from sdc_search.hashers.base import FORMAT, VERSION, Hasher
 
 # The classes that a file may name, and their modules: nothing else is ever imported or called for a file.
 _MODULES = {
+    "BiHalf": "bi_half",
     "CIBHash": "cib_hash",
     "GraphSDC": "graph_sdc",
+    "GreedyHash": "greedy_hash",
     "ITQ": "itq",
     "LSH": "lsh",
     "NSH": "nsh",
     "SDC": "sdc",
+    "SSDH": "ssdh",
     "SpectralHashing": "spectral_hashing",
     "TBH": "tbh",
     "WCH": "wch",

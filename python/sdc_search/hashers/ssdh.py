@@ -4,15 +4,106 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 from torch.nn import functional
 
+from sdc_search.feature_rows import FeatureRows, Features
+from sdc_search.hashers.pairwise import PairLoss, PairwiseHasher
+from sdc_search.hashers.trained import SDC_PAPER, TrainingParameters
+from sdc_search.schedules import half_cosine
+
 _BINS_PER_UNIT = 100
 _ROWS = 1024  # of the matrix of distances at a time
+_SAMPLE = 5000  # rows whose distances are fitted
+
+
+class SSDH(PairwiseHasher):
+    """Codes that are alike for pairs that are surely near, opposite for those surely far, see `ssdh_loss`.
+
+    Yang et al., "Semantic Structure-based Unsupervised Deep Hashing", IJCAI 2018. Which pairs are sure,
+    `DistanceFit` tells, fitted to the distances within 5,000 random rows; the labels of a batch are computed
+    with it.
+
+    Parameters
+    ----------
+    n_bits, hidden, teacher, **parameters
+        See `sdc_search.hashers.pairwise.PairwiseHasher`. The preset ``"author"`` trains a linear layer by
+        Adam with an eps of 1.
+    alpha, beta
+        How many standard deviations from the commonest distance pairs are near, or far.
+
+    Raises
+    ------
+    ValueError
+        In `fit`: a parameter is out of range, or the training diverged; and what `Hasher.fit` raises.
+
+    Warns
+    -----
+    UserWarning
+        No pair can be near.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search import SSDH
+    >>> X = np.random.default_rng(0).standard_normal((500, 16))
+    >>> SSDH(n_bits=32, max_epochs=2, random_state=0).fit(X).encode(X).shape
+    (500, 4)
+    """
+
+    _presets: ClassVar = {
+        None: {
+            "hidden": 0,
+            "batch_norm": True,
+            "center": True,
+            "teacher": "raw",
+            "lr": 1e-3,
+            "weight_decay": 5e-4,
+            "batch_size": 64,
+            "max_epochs": 20,
+            "schedule": half_cosine,
+        },
+        "author": {
+            "hidden": 0,
+            "batch_norm": False,
+            "teacher": "raw",
+            "lr": 1e-3,
+            "eps": 1.0,
+            "batch_size": 24,
+            "max_epochs": 10,
+        },
+        "sdc_paper": {**SDC_PAPER, "hidden": 4096, "batch_norm": True, "teacher": "raw"},
+    }
+
+    def __init__(
+        self,
+        n_bits: int = 64,
+        *,
+        hidden: int | None = None,
+        teacher: Literal["raw", "centered"] | None = None,
+        alpha: float = 2.0,
+        beta: float = 2.0,
+        **parameters: Unpack[TrainingParameters],
+    ) -> None:
+        super().__init__(n_bits, hidden=hidden, teacher=teacher, **parameters)
+        self.alpha = alpha
+        self.beta = beta
+
+    def _pair_loss(self, X: FeatureRows, origin: Features, rng: np.random.Generator) -> PairLoss:
+        for name in ("alpha", "beta"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be non-negative and finite, got {getattr(self, name)}")
+        rows = np.sort(rng.permutation(len(X))[:_SAMPLE])
+        fit = fit_distances((X.take(rows) - origin).astype(np.float32), self.alpha)
+
+        def loss(teacher: Tensor, outputs: Tensor) -> Tensor:
+            return ssdh_loss(fit.pseudo_labels(teacher, self.alpha, self.beta), outputs)
+
+        return loss
 
 
 @dataclass(frozen=True)
@@ -81,7 +172,7 @@ def fit_distances(X: npt.NDArray[np.floating[Any]], alpha: float = 2.0) -> Dista
         warnings.warn(
             f"SSDH finds no near pairs: the commonest distance, {mode:.2f}, is within {alpha:g} standard"
             f" deviations ({left:.3f}) of 0; a smaller alpha finds some",
-            stacklevel=2,
+            stacklevel=6,  # of the caller of `SSDH.fit`
         )
     return DistanceFit(mode, left, right)
 
