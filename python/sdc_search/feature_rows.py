@@ -64,6 +64,11 @@ class FeatureRows:
         """Gather items, by an index as numpy takes it, as a C-contiguous array of `dtype`."""
         return np.ascontiguousarray(self._raw[rows], dtype=self.dtype)
 
+    def vectors(self, rows: npt.NDArray[np.int64]) -> Features:
+        """Gather one vector an item, ``(N, d)``: of views the first one's, of tokens their mean."""
+        items = self.take(rows if len(self.shape) == 2 else (rows, 0))
+        return items if items.ndim == 2 else items.mean(axis=1)
+
     def blocks(self) -> Iterator[Features]:
         """Iterate over all items in order, some at a time; blocks must not be written to."""
         step = max(1, _BLOCK_VALUES // int(np.prod(self.shape[1:])))

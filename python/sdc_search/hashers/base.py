@@ -314,13 +314,9 @@ def _features(X: Any) -> Features:
 
 
 def _sample(rows: FeatureRows) -> Features:
-    """Up to 2,000 rows at equal distances, of views the first."""
+    """Up to 2,000 vectors at equal distances."""
     chosen = np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE_ROWS), dtype=np.int64)
-    return _first_view(rows.take(chosen))
-
-
-def _first_view(rows: Features) -> Features:
-    return rows if rows.ndim == 2 else np.ascontiguousarray(rows.reshape(len(rows), -1, rows.shape[-1])[:, 0])
+    return rows.vectors(chosen)
 
 
 def _plain(value: Any) -> Any:

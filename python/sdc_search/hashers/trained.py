@@ -253,7 +253,7 @@ class TrainedHasher(Hasher):
         if settings.threshold != "zero":
             rows = np.linspace(0, len(X) - 1, min(len(X), _THRESHOLD_ROWS), dtype=np.int64)
             outputs = np.concatenate(
-                [self._apply(state, _items(X, part)) for part in np.array_split(rows, 1 + len(rows) // 1024)]
+                [self._apply(state, X.vectors(part)) for part in np.array_split(rows, 1 + len(rows) // 1024)]
             )
             center = outputs.mean(axis=0) if settings.threshold == "mean" else np.median(outputs, axis=0)
             state["bias"] = (state["bias"] - center).astype(np.float32)
@@ -343,7 +343,7 @@ class _Inputs:
                 chosen = torch.cat((torch.zeros(len(rows), 1, dtype=torch.int64), chosen), dim=1)
             taken = self.X.take((rows[:, None].numpy(), chosen.numpy()))
         else:
-            taken = _items(self.X, rows.numpy())
+            taken = self.X.vectors(rows.numpy())
         x = torch.from_numpy(taken).float()
         x = self.settings.first_layer((x if self.mean is None else x - self.mean) * self.settings.scale)
         if self.n_views and not self.drawn:
@@ -365,12 +365,6 @@ class _Inputs:
             return x
         kept = torch.rand(x.shape, generator=self.generator) >= p
         return x * kept / (1 - p)
-
-
-def _items(X: FeatureRows, rows: npt.NDArray[np.int64]) -> Features:
-    """Gather rows ``(N, d)``: of views the first one, of tokens the mean."""
-    items = X.take(rows) if len(X.shape) == 2 else X.take((rows, 0))
-    return items if items.ndim == 2 else items.mean(axis=1)
 
 
 def _device(name: str) -> torch.device:
