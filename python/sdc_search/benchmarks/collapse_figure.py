@@ -44,7 +44,7 @@ def collapse_figure(runs: Sequence[CollapseRun]) -> Figure:
         axes.axvline(0, color=FAINT, linewidth=0.8)
         axes.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), aspect="equal", xticks=[], yticks=[])
         axes.set_title(
-            f"{run.method}: {run.classes_apart} of {N_CLASSES} classes apart\n"
+            f"{run.method.partition(':')[0]}: {run.classes_apart} of {N_CLASSES} classes apart\n"
             f"commonest distance: {100 * run.collapse:.0f} % of pairs",
             size=11,
             color=INK,

@@ -198,7 +198,8 @@ def quality(
 )
 def collapse(
     methods: Annotated[
-        list[str] | None, typer.Option(help="As for quality. Without it: GreedyHash BiHalf SDC.")
+        list[str] | None,
+        typer.Option(help="As for quality. Without it: GreedyHash and BiHalf as published, SDC."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...; the first is drawn.")] = 5,
     out: Out = Path("sdc-search-benchmark"),

@@ -30,8 +30,8 @@ class TBH(TrainedHasher):
     width, rectify, squash, stochastic
         See `TwinBottleneck`.
     adversarial
-        See `TwinBottleneck.loss`. By default 0, for the critics cost quality on real features: they ask the
-        bits of every item to be random, and the graph is made of their likeness.
+        See `TwinBottleneck.loss`. By default 0: the critics ask the bits of every item to be random, while
+        the graph is made of their likeness.
     reduction
         See `TwinBottleneck.loss`.
     n_components

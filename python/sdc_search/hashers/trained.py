@@ -250,6 +250,8 @@ class TrainedHasher(Hasher):
             assert isinstance(objective.encoder, nn.Sequential)
             objective.encoder = nn.Sequential(*settings.first_layer, *objective.encoder.cpu())
         state: State = dict(self._arrays(objective, mean, settings.scale))
+        if not all(np.isfinite(array).all() for array in state.values()):
+            raise ValueError(f"the training diverged in its last step: try a smaller lr than {settings.lr}")
         if settings.threshold != "zero":
             rows = np.linspace(0, len(X) - 1, min(len(X), _THRESHOLD_ROWS), dtype=np.int64)
             outputs = np.concatenate(
