@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
@@ -29,37 +28,13 @@ std::atomic<int> default_threads{kUndecided};
 
 using TaskFunction = std::function<void(std::int64_t, int)>;
 
-// Waking a thread takes far longer than most gaps between two calls of parallel_for, so that whoever waits
-// looks out for so long before it sleeps.
-constexpr auto kLookout = std::chrono::microseconds(100);
-
-inline void pause_briefly() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-template <class Condition>
-void look_out_for(const Condition& condition) {
-  const auto end = std::chrono::steady_clock::now() + kLookout;
-  do {
-    for (int i = 0; i < 16; ++i) {
-      if (condition()) return;
-      pause_briefly();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-}
-
-// One call of parallel_for. `helpers_wanted` and `next_worker` belong to the pool's mutex, under which
-// `helpers_running` changes.
+// One call of parallel_for. `helpers_wanted`, `next_worker` and `helpers_running` belong to the pool's mutex.
 struct Job {
   const TaskFunction& fn;
   const std::int64_t n_tasks;
   int helpers_wanted;
   int next_worker = 1;
-  std::atomic<int> helpers_running{0};
+  int helpers_running = 0;
   std::atomic<std::int64_t> next_task{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error{};
@@ -84,21 +59,14 @@ class Pool {
       const std::lock_guard lock(mutex_);
       grow(job.helpers_wanted);
       place = jobs_.insert(jobs_.end(), &job);
-      helpers_wanted_ += job.helpers_wanted;
     }
     work_available_.notify_all();
     inside_task = true;
     job.work(0);
     inside_task = false;
-    {
-      const std::lock_guard lock(mutex_);
-      jobs_.erase(place);
-      helpers_wanted_ -= job.helpers_wanted;
-    }
-    const auto done = [&] { return job.helpers_running == 0; };
-    look_out_for(done);
     std::unique_lock lock(mutex_);
-    helper_done_.wait(lock, done);
+    jobs_.erase(place);
+    helper_done_.wait(lock, [&] { return job.helpers_running == 0; });
   }
 
  private:
@@ -118,21 +86,17 @@ class Pool {
 
   void help() {
     inside_task = true;
-    std::unique_lock lock(mutex_, std::defer_lock);
+    std::unique_lock lock(mutex_);
     for (;;) {
-      look_out_for([&] { return helpers_wanted_ > 0; });
-      lock.lock();
       Job* job = nullptr;
       work_available_.wait(lock, [&] { return (job = wanting_help()) != nullptr; });
       --job->helpers_wanted;
-      --helpers_wanted_;
       ++job->helpers_running;
       const int worker = job->next_worker++;
       lock.unlock();
       job->work(worker);
       lock.lock();
       if (--job->helpers_running == 0) helper_done_.notify_all();
-      lock.unlock();
     }
   }
 
@@ -140,7 +104,6 @@ class Pool {
   std::condition_variable work_available_;
   std::condition_variable helper_done_;
   std::list<Job*> jobs_;
-  std::atomic<int> helpers_wanted_{0};  // by all jobs; it changes under the mutex
   int n_helpers_ = 0;
 };
 
