@@ -11,6 +11,7 @@ from sdc_search.codes import unpack_bits
 from sdc_search.hamming import hamming_distance
 
 _MOST_BYTES = 256  # of a code that `hamming_distance` takes
+_BLOCK_PAIRS = 1 << 24
 
 
 class BitStatistics(TypedDict):
@@ -53,15 +54,34 @@ def bit_statistics(codes: npt.NDArray[np.uint8], n_bits: int) -> BitStatistics:
     correlation = np.abs(standard.T @ standard / len(bits))
     pairs = n_bits * (n_bits - 1)
     logs = [np.log2(q, out=np.zeros_like(q), where=q > 0) for q in (p, 1 - p)]
-    distances = sum(
-        hamming_distance(part, part)
-        for part in np.split(codes, range(_MOST_BYTES, codes.shape[1], _MOST_BYTES), axis=1)
-    )
-    counts = np.bincount(np.ravel(distances), minlength=n_bits + 1)
-    counts[0] -= len(codes)  # each with itself
     return {
         "balance": p.tolist(),
         "correlation": float((correlation.sum() - np.trace(correlation)) / pairs) if pairs else 0.0,
         "entropy": float(-(p * logs[0] + (1 - p) * logs[1]).mean()),
-        "collapse": float(counts.max() / counts.sum()),
+        "collapse": commonest_distance_share(codes),
     }
+
+
+def commonest_distance_share(codes: npt.NDArray[np.uint8]) -> float:
+    """Return the share of all pairs of codes that lie at the commonest Hamming distance.
+
+    Parameters
+    ----------
+    codes
+        Packed, shape ``(n, n_bytes)``, n at least 2; all pairs are compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.bit_statistics import commonest_distance_share
+    >>> commonest_distance_share(np.array([[0], [0], [0], [1]], np.uint8))
+    0.5
+    """
+    counts = np.zeros(8 * codes.shape[1] + 1, np.int64)
+    parts = np.split(codes, range(_MOST_BYTES, codes.shape[1], _MOST_BYTES), axis=1)
+    step = max(1, _BLOCK_PAIRS // len(codes))
+    for start in range(0, len(codes), step):
+        distances = sum(hamming_distance(part, part[start : start + step]) for part in parts)
+        counts += np.bincount(np.ravel(distances), minlength=len(counts))
+    counts[0] -= len(codes)  # each with itself
+    return float(counts.max() / counts.sum())

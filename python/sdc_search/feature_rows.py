@@ -54,6 +54,7 @@ class FeatureRows:
         if raw.dtype != self.dtype and raw.size * self.dtype.itemsize <= _CONVERTED_BYTES:
             raw = raw.astype(self.dtype)
         self._raw = raw
+        self._mean: npt.NDArray[np.float64] | None = None
         for block in self.blocks():
             as_features(name, block, shapes)  # finds NaN
 
@@ -81,11 +82,13 @@ class FeatureRows:
         return all((block == first).all() for block in self.blocks())
 
     def mean(self) -> npt.NDArray[np.float64]:
-        """Mean of each feature over items, views and tokens, shape ``(d,)``."""
-        total = np.zeros(self.n_features)
-        for block in self.blocks():
-            total += block.reshape(-1, self.n_features).sum(axis=0, dtype=np.float64)
-        return total / (np.prod(self.shape[:-1]))
+        """Mean of each feature over items, views and tokens, shape ``(d,)``; read once."""
+        if self._mean is None:
+            total = np.zeros(self.n_features)
+            for block in self.blocks():
+                total += block.reshape(-1, self.n_features).sum(axis=0, dtype=np.float64)
+            self._mean = total / np.prod(self.shape[:-1])
+        return self._mean.copy()
 
     def mean_square(self, mean: npt.NDArray[np.float64] | None = None) -> float:
         """Mean over all entries of their squares, of differences from `mean` where it is given."""

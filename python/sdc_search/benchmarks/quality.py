@@ -19,7 +19,7 @@ import sdc_search
 from sdc_search import hashers
 from sdc_search.atomic_files import atomic_file
 from sdc_search.benchmarks.quality_data import QualityData
-from sdc_search.hamming import hamming_distance
+from sdc_search.bit_statistics import commonest_distance_share
 from sdc_search.hashers import Hasher
 from sdc_search.metrics import mean_average_precision, mean_average_precision_from_scores
 
@@ -254,34 +254,15 @@ def _measure(cell: Cell, data: QualityData) -> Measurement:
         ),
         fit_seconds=fit_seconds,
         encode_rate=len(codes) / median(times),
-        collapse=commonest_distance_share(codes),
+        collapse=commonest_distance_share(_at_most(codes, _PAIR_ROWS)),
     )
 
 
-def commonest_distance_share(codes: npt.NDArray[np.uint8]) -> float:
-    """Return the share of all pairs of items that lie at the commonest distance.
-
-    Parameters
-    ----------
-    codes
-        uint8, shape ``(n, n_bytes)``, n at least 2; beyond 10,000 rows, so many of them, evenly spaced.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sdc_search.benchmarks.quality import commonest_distance_share
-    >>> commonest_distance_share(np.array([[0], [0], [0], [1]], np.uint8))
-    0.5
-    """
-    if len(codes) > _PAIR_ROWS:
-        codes = codes[np.linspace(0, len(codes) - 1, _PAIR_ROWS).astype(np.int64)]
-    counts = np.zeros(8 * codes.shape[1] + 1, np.int64)
-    step = max(1, _BLOCK_ITEMS // len(codes))
-    for start in range(0, len(codes), step):
-        distances = hamming_distance(codes, codes[start : start + step])
-        counts += np.bincount(distances.ravel(), minlength=len(counts))
-    counts[0] -= len(codes)  # each item with itself
-    return float(counts.max() / counts.sum())
+def _at_most(codes: npt.NDArray[np.uint8], n_rows: int) -> npt.NDArray[np.uint8]:
+    """Return all rows, or `n_rows` of them, evenly spaced."""
+    if len(codes) <= n_rows:
+        return codes
+    return codes[np.linspace(0, len(codes) - 1, n_rows).astype(np.int64)]
 
 
 def references(data: QualityData) -> dict[str, float]:

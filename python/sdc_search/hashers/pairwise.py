@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Literal, Unpack
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows, Features
-from sdc_search.hashers.base import State
-from sdc_search.hashers.heads import apply, linear_layer
+from sdc_search.hashers.heads import linear_layer
 from sdc_search.hashers.trained import Objective, TrainedHasher, TrainingParameters
 
 PairLoss = Callable[[Tensor, Tensor], Tensor]
@@ -37,6 +36,8 @@ class PairwiseHasher(TrainedHasher):
         Which features' cosines are copied: ``"raw"``, those as given; ``"centered"``, those minus their mean,
         whose cosines spread over negative values too.
     """
+
+    _activation = "gelu"
 
     def __init__(
         self,
@@ -76,18 +77,8 @@ class PairwiseHasher(TrainedHasher):
         loss = _Taught(self._pair_loss(X, origin, rng), torch.from_numpy(shift).float())
         return Objective(nn.Sequential(*layers), loss)
 
-    def _apply(self, state: State, X: Features) -> Features:
-        return apply(state, X, "gelu")
-
-    def _shapes(self) -> Mapping[str, tuple[int | str, ...]]:
-        if not self._settings().hidden:
-            return {"weight": (self.n_bits, "n_features"), "bias": (self.n_bits,)}
-        return {
-            "hidden_weight": ("hidden", "n_features"),
-            "hidden_bias": ("hidden",),
-            "weight": (self.n_bits, "hidden"),
-            "bias": (self.n_bits,),
-        }
+    def _has_hidden_layer(self) -> bool:
+        return bool(self._settings().hidden)
 
 
 class _Taught(nn.Module):

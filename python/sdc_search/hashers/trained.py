@@ -288,8 +288,11 @@ class TrainedHasher(Hasher):
     def _project(self, X: Features) -> Features:
         return self._apply(self.state_, X)
 
+    def _has_hidden_layer(self) -> bool:
+        return self._activation is not None
+
     def _shapes(self) -> Mapping[str, tuple[int | str, ...]]:
-        if self._activation is None:
+        if not self._has_hidden_layer():
             return {"weight": (self.n_bits, "n_features"), "bias": (self.n_bits,)}
         return {
             "hidden_weight": ("hidden", "n_features"),
