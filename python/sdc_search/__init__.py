@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         precision_at,
         recall_at,
     )
+    from sdc_search.merging import merge_topk
     from sdc_search.runtime import info, set_num_threads
 
 __version__ = "0.1.0"
@@ -70,6 +71,7 @@ _HOMES = {
     "load_hasher": "hashers",
     "mean_average_precision": "metrics",
     "mean_average_precision_from_scores": "metrics",
+    "merge_topk": "merging",
     "pack_bits": "codes",
     "precision_at": "metrics",
     "recall_at": "metrics",
@@ -107,6 +109,7 @@ __all__ = [
     "load_hasher",
     "mean_average_precision",
     "mean_average_precision_from_scores",
+    "merge_topk",
     "pack_bits",
     "precision_at",
     "recall_at",
