@@ -1,10 +1,9 @@
-#include "hamming.h"
-
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <string>
 
+#include "hamming.h"
 #include "hamming_kernels.cuh"
 #include "launch.cuh"
 
@@ -40,7 +39,8 @@ void check_sizes(std::int64_t n, int n_bytes, std::int64_t n_queries) {
 Split split_of(std::int64_t n, int n_bytes, int n_queries, int device) {
   const std::int64_t groups = ceil_div(n_queries, kQueriesPerWarp), per_group = ceil_div(n_queries, groups);
   const std::int64_t wanted = ceil_div(kWarpsPerMultiprocessor * multiprocessors(device), groups);
-  const std::int64_t most = std::min(ceil_div(n, kMinChunkRows), kMaxCounters / (bins_of(n_bytes) * n_queries));
+  const std::int64_t most =
+      std::min(ceil_div(n, kMinChunkRows), kMaxCounters / (bins_of(n_bytes) * n_queries));
   const std::int64_t chunks = std::max<std::int64_t>(1, std::min(wanted, most));
   const std::int64_t rows = std::max<std::int64_t>(1, ceil_div(ceil_div(n, chunks), kLanes)) * kLanes;
   return {static_cast<unsigned>(n_queries), static_cast<unsigned>(groups), static_cast<unsigned>(per_group),
@@ -129,13 +129,13 @@ struct Histogram {
     const std::size_t warp_bytes = sizeof(std::uint32_t) * static_cast<std::size_t>((bins + 3) / 4 * 4 + W);
     const unsigned block_warps = static_cast<unsigned>(std::min<std::size_t>(8, kSharedBytes / warp_bytes));
     const std::int64_t blocks = ceil_div(n_queries * slices, block_warps);
-    launch(histogram<W>, static_cast<unsigned>(blocks), block_warps * kLanes, block_warps * warp_bytes, stream,
-           rows, queries, n_queries, bins, step, static_cast<unsigned>(slices), counts);
+    launch(histogram<W>, static_cast<unsigned>(blocks), block_warps * kLanes, block_warps * warp_bytes,
+           stream, rows, queries, n_queries, bins, step, static_cast<unsigned>(slices), counts);
   }
 };
 
-void place_rows(const Parts& parts, int n_bytes, const Split& split, std::int64_t* totals, const Results& results,
-                cudaStream_t stream) {
+void place_rows(const Parts& parts, int n_bytes, const Split& split, std::int64_t* totals,
+                const Results& results, cudaStream_t stream) {
   launch(place, split.n_queries, kPlaceThreads, sizeof(std::uint32_t) * (kPlaceThreads / kLanes + 1), stream,
          parts.places, bins_of(n_bytes), split.chunks, parts.bounds, totals, results);
 }
@@ -152,7 +152,8 @@ std::size_t workspace_bytes(std::int64_t n, int n_bytes, int n_queries, int devi
 }
 
 void hamming_topk(const Codes& codes, const Queries& queries, std::int64_t k, const Mask& mask,
-                  const Workspace& workspace, std::int32_t* distances, std::int64_t* ids, const Target& target) {
+                  const Workspace& workspace, std::int32_t* distances, std::int64_t* ids,
+                  const Target& target) {
   check_sizes(codes.n, codes.n_bytes, queries.n);
   if (k < 1 || k >= std::int64_t{1} << 31) throw std::invalid_argument("k must be from 1 to 2^31 - 1");
   if (queries.n == 0) return;
@@ -162,14 +163,14 @@ void hamming_topk(const Codes& codes, const Queries& queries, std::int64_t k, co
   const Rows rows = rows_of(codes, mask);
   const Results results{distances, ids, nullptr, k, static_cast<std::uint32_t>(k)};
   const unsigned n_queries = split.n_queries;
-  const std::int64_t step = std::max<std::int64_t>(
-      1, std::min(kSampleStep, codes.n / (kSampleRowsPerNeighbour * k)));
+  const std::int64_t step =
+      std::max<std::int64_t>(1, std::min(kSampleStep, codes.n / (kSampleRowsPerNeighbour * k)));
 
   check(cudaMemsetAsync(parts.places, 0, sizeof(std::uint32_t) * static_cast<std::size_t>(parts.counters),
                         target.stream));
-  for_words(codes.n_bytes,
-            Histogram{rows, queries.data, n_queries, static_cast<unsigned>(step),
-                      kWarpsPerMultiprocessor * multiprocessors(target.device), parts.histogram, target.stream});
+  for_words(codes.n_bytes, Histogram{rows, queries.data, n_queries, static_cast<unsigned>(step),
+                                     kWarpsPerMultiprocessor * multiprocessors(target.device),
+                                     parts.histogram, target.stream});
   launch(bound, static_cast<unsigned>(ceil_div(n_queries, kScanWarps)), kScanWarps * kLanes, 0, target.stream,
          static_cast<const std::uint32_t*>(parts.histogram), n_queries, bins_of(codes.n_bytes),
          static_cast<std::uint32_t>(k), parts.bounds);
@@ -200,9 +201,9 @@ void hamming_range_count(const Codes& codes, const Queries& queries, int radius,
   place_rows(parts, codes.n_bytes, split, counts, none, target.stream);
 }
 
-void hamming_range_emit(const Codes& codes, const Queries& queries, const Mask& mask, const Workspace& workspace,
-                        const std::int64_t* first, std::int32_t* distances, std::int64_t* ids,
-                        const Target& target) {
+void hamming_range_emit(const Codes& codes, const Queries& queries, const Mask& mask,
+                        const Workspace& workspace, const std::int64_t* first, std::int32_t* distances,
+                        std::int64_t* ids, const Target& target) {
   check_sizes(codes.n, codes.n_bytes, queries.n);
   if (queries.n == 0) return;
   const DeviceGuard guard(target.device);
@@ -214,14 +215,16 @@ void hamming_range_emit(const Codes& codes, const Queries& queries, const Mask& 
             Scan<Pass::emit>{rows, queries.data, split, parts.bounds, parts.places, results, target.stream});
 }
 
-void hamming_distance(const Codes& codes, const Queries& queries, std::int32_t* distances, const Target& target) {
+void hamming_distance(const Codes& codes, const Queries& queries, std::int32_t* distances,
+                      const Target& target) {
   check_sizes(codes.n, codes.n_bytes, queries.n);
   if (queries.n == 0) return;
   const DeviceGuard guard(target.device);
   const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device);
   const Rows rows = rows_of(codes, {});
   const Results results{distances, nullptr, nullptr, codes.n, 0};
-  for_words(codes.n_bytes, Scan<Pass::distances>{rows, queries.data, split, nullptr, nullptr, results, target.stream});
+  for_words(codes.n_bytes,
+            Scan<Pass::distances>{rows, queries.data, split, nullptr, nullptr, results, target.stream});
 }
 
 }  // namespace sdc::cuda

@@ -1,16 +1,19 @@
-// The kernels of exact Hamming search. What they compute together is a counting sort by distance that is cut off
-// after k rows:
+// The kernels of exact Hamming search. What they compute together is a counting sort by distance that is cut
+// off after k rows:
 //
 //   histogram   distances of a sample of the rows            bound      an upper bound on the k-th distance
-//   scan<count> rows within the bound, by query, distance    place      counts → the position of the first of them
-//               and chunk                                               in the result, and the k-th distance itself
+//   scan<count> rows within the bound, by query, distance    place      counts → the position of the first of
+//   them
+//               and chunk                                               in the result, and the k-th distance
+//               itself
 //   scan<emit>  each row within it to its position
 //
-// A *chunk* is a run of rows that one warp walks in order, and rows of one distance are counted chunk by chunk, so
-// that ties come out by row without a sort. Each (query, chunk) belongs to one warp alone: its counters are
-// never shared, and the result does not depend on which warp is faster.
+// A *chunk* is a run of rows that one warp walks in order, and rows of one distance are counted chunk by
+// chunk, so that ties come out by row without a sort. Each (query, chunk) belongs to one warp alone: its
+// counters are never shared, and the result does not depend on which warp is faster.
 //
-// Codes are held in words of 32 bits, W of them, a power of two; missing bytes are zero, which changes no distance.
+// Codes are held in words of 32 bits, W of them, a power of two; missing bytes are zero, which changes no
+// distance.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -23,8 +26,8 @@ namespace sdc::cuda {
 
 constexpr unsigned kLanes = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-constexpr unsigned kScanWarps = 8;           // of a block
-constexpr unsigned kQueriesPerWarp = 16;     // at most
+constexpr unsigned kScanWarps = 8;        // of a block
+constexpr unsigned kQueriesPerWarp = 16;  // at most
 constexpr unsigned kPlaceThreads = 256;
 constexpr std::int32_t kNoDistance = 2147483647;
 
@@ -55,7 +58,8 @@ __device__ inline bool is_allowed(const Rows& rows, std::int64_t row) {
 
 // All offsets into `words` are known at compile time, so that it stays in registers.
 template <int W>
-__device__ inline void load_code(const std::uint8_t* code, int n_bytes, Load load, std::uint32_t (&words)[W]) {
+__device__ inline void load_code(const std::uint8_t* code, int n_bytes, Load load,
+                                 std::uint32_t (&words)[W]) {
   if (load == Load::vectors) {
     if constexpr (W == 1) {
       words[0] = *reinterpret_cast<const std::uint32_t*>(code);
@@ -75,7 +79,8 @@ __device__ inline void load_code(const std::uint8_t* code, int n_bytes, Load loa
     }
   } else if (load == Load::words) {
 #pragma unroll
-    for (int i = 0; i < W; ++i) words[i] = 4 * i < n_bytes ? reinterpret_cast<const std::uint32_t*>(code)[i] : 0;
+    for (int i = 0; i < W; ++i)
+      words[i] = 4 * i < n_bytes ? reinterpret_cast<const std::uint32_t*>(code)[i] : 0;
   } else {
 #pragma unroll
     for (int i = 0; i < W; ++i) {
@@ -117,8 +122,8 @@ __device__ inline int distance_of(const std::uint32_t (&code)[W], const std::uin
   return distance;
 }
 
-// Adds the distances of every step-th tile of kLanes rows to histogram (n_queries, bins). One warp takes one query
-// and one of `slices` of these tiles. Shared memory: bins, rounded up to four, + W words a warp.
+// Adds the distances of every step-th tile of kLanes rows to histogram (n_queries, bins). One warp takes one
+// query and one of `slices` of these tiles. Shared memory: bins, rounded up to four, + W words a warp.
 template <int W>
 __global__ void histogram(Rows rows, const std::uint8_t* queries, unsigned n_queries, int bins, unsigned step,
                           unsigned slices, std::uint32_t* counts) {
@@ -134,7 +139,8 @@ __global__ void histogram(Rows rows, const std::uint8_t* queries, unsigned n_que
   __syncwarp();
 
   const std::int64_t stride = static_cast<std::int64_t>(step) * slices * kLanes;
-  for (std::int64_t row = static_cast<std::int64_t>(slice) * step * kLanes + lane; row < rows.n; row += stride) {
+  for (std::int64_t row = static_cast<std::int64_t>(slice) * step * kLanes + lane; row < rows.n;
+       row += stride) {
     if (!is_allowed(rows, row)) continue;
     std::uint32_t code[W];
     load_code<W>(rows.codes + row * rows.n_bytes, rows.n_bytes, rows.load, code);
@@ -155,11 +161,12 @@ __device__ inline std::uint32_t inclusive_sum_of_warp(std::uint32_t value) {
   return value;
 }
 
-// bounds[q] = the smallest distance within which query q has k rows of the sample, and so at least k in all; the
-// largest distance where the sample has fewer. One warp a query.
+// bounds[q] = the smallest distance within which query q has k rows of the sample, and so at least k in all;
+// the largest distance where the sample has fewer. One warp a query.
 __global__ void bound(const std::uint32_t* counts, unsigned n_queries, int bins, std::uint32_t k,
-                             std::int32_t* bounds) {
-  const unsigned query = blockIdx.x * (blockDim.x / kLanes) + threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+                      std::int32_t* bounds) {
+  const unsigned query = blockIdx.x * (blockDim.x / kLanes) + threadIdx.x / kLanes,
+                 lane = threadIdx.x % kLanes;
   if (query >= n_queries) return;
   const std::uint32_t* own = counts + static_cast<std::int64_t>(query) * bins;
   std::uint32_t before = 0;
@@ -196,8 +203,8 @@ struct Results {
 //
 // Shared memory: kScanWarps * per_group * W words.
 template <int W, Pass pass>
-__global__ void scan(Rows rows, const std::uint8_t* queries, Split split, int bins, const std::int32_t* bounds,
-                     std::uint32_t* places, Results results) {
+__global__ void scan(Rows rows, const std::uint8_t* queries, Split split, int bins,
+                     const std::int32_t* bounds, std::uint32_t* places, Results results) {
   const unsigned warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
   // The warps of a block share a chunk where there are enough groups, so that rows are read from memory once.
   const std::int64_t unit = static_cast<std::int64_t>(blockIdx.x) * kScanWarps + warp;
@@ -210,7 +217,8 @@ __global__ void scan(Rows rows, const std::uint8_t* queries, Split split, int bi
 
   std::uint32_t* own = dynamic_shared<std::uint32_t>() + warp * split.per_group * W;
   for (unsigned i = 0; i < n_queries; ++i)
-    share_query<W>(queries + static_cast<std::int64_t>(first_query + i) * rows.n_bytes, rows.n_bytes, own + i * W);
+    share_query<W>(queries + static_cast<std::int64_t>(first_query + i) * rows.n_bytes, rows.n_bytes,
+                   own + i * W);
   // Lane i keeps the bound of query i.
   int own_bound = -1;
   if constexpr (pass != Pass::distances)
@@ -230,7 +238,8 @@ __global__ void scan(Rows rows, const std::uint8_t* queries, Split split, int bi
       if constexpr (pass == Pass::distances) {
         if (allowed) results.distances[query * results.stride + row] = distance;
       } else {
-        const bool hit = allowed && distance <= __shfl_sync(kAllLanes, own_bound, i);
+        const int query_bound = __shfl_sync(kAllLanes, own_bound, i);
+        const bool hit = allowed && distance <= query_bound;
         if (!__any_sync(kAllLanes, hit)) continue;
         const unsigned equal = __match_any_sync(kAllLanes, hit ? distance : -1);
         if (!hit) continue;
@@ -256,11 +265,11 @@ __global__ void scan(Rows rows, const std::uint8_t* queries, Split split, int bi
 }
 
 // Turns the counts of query blockIdx.x into positions: places[d][c] = the number of rows counted at smaller
-// distances, or at d in chunks before c. Lowers the query's bound to the distance of the row at position limit - 1.
-// Writes the number of rows within limit to totals, if given, and fills the rest of distances and ids, if given.
-// Shared memory: kPlaceThreads / kLanes + 1 words.
+// distances, or at d in chunks before c. Lowers the query's bound to the distance of the row at position
+// limit - 1. Writes the number of rows within limit to totals, if given, and fills the rest of distances and
+// ids, if given. Shared memory: kPlaceThreads / kLanes + 1 words.
 __global__ void place(std::uint32_t* places, int bins, unsigned chunks, std::int32_t* bounds,
-                             std::int64_t* totals, Results results) {
+                      std::int64_t* totals, Results results) {
   constexpr unsigned kWarps = kPlaceThreads / kLanes;
   const unsigned query = blockIdx.x, warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
   std::uint32_t* sums = dynamic_shared<std::uint32_t>();
@@ -284,7 +293,8 @@ __global__ void place(std::uint32_t* places, int bins, unsigned chunks, std::int
     if (count != 0 && position < results.limit) atomicMax(last_bin, static_cast<int>(i / chunks));
     __syncthreads();
     // All chunks of the last distance must have their positions before the rest can be left out.
-    if (before >= results.limit && first + kPlaceThreads >= (static_cast<std::int64_t>(*last_bin) + 1) * chunks)
+    if (before >= results.limit &&
+        first + kPlaceThreads >= (static_cast<std::int64_t>(*last_bin) + 1) * chunks)
       break;
   }
   __syncthreads();
@@ -294,7 +304,8 @@ __global__ void place(std::uint32_t* places, int bins, unsigned chunks, std::int
     if (totals != nullptr) totals[query] = total;
   }
   if (results.ids == nullptr) return;
-  for (std::int64_t i = static_cast<std::int64_t>(total) + threadIdx.x; i < results.stride; i += kPlaceThreads) {
+  for (std::int64_t i = static_cast<std::int64_t>(total) + threadIdx.x; i < results.stride;
+       i += kPlaceThreads) {
     results.distances[query * results.stride + i] = kNoDistance;
     results.ids[query * results.stride + i] = -1;
   }

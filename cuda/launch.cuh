@@ -1,4 +1,5 @@
-// Starting kernels, on a device or in the emulator (emulator/), and turning the runtime's errors into exceptions.
+// Starting kernels, on a device or in the emulator (emulator/), and turning the runtime's errors into
+// exceptions.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,5 +1,5 @@
-// Compiled, linked and run by CMake before anything else of CUDA. Prints the compute capabilities of the devices of
-// this machine, like 80;90, or nothing.
+// Compiled, linked and run by CMake before anything else of CUDA. Prints the compute capabilities of the
+// devices of this machine, like 80;90, or nothing.
 #include <cuda_runtime.h>
 
 #include <cstdio>

@@ -40,11 +40,14 @@ extern dim3 thread_index, block_index, block_size, grid_size;
 #define __syncthreads() emulator::barrier(EMULATOR_SITE)
 #define __syncwarp() static_cast<void>(emulator::exchange(0xffffffffu, 0, EMULATOR_SITE))
 #define __shfl_sync(mask, value, from) emulator::shuffle(mask, value, from, EMULATOR_SITE)
-#define __shfl_up_sync(mask, value, by) \
-  emulator::shuffle(mask, value, emulator::lane() < (by) ? emulator::lane() : emulator::lane() - (by), EMULATOR_SITE)
-#define __shfl_down_sync(mask, value, by) \
-  emulator::shuffle(mask, value, emulator::lane() + (by) > 31 ? emulator::lane() : emulator::lane() + (by), EMULATOR_SITE)
-#define __shfl_xor_sync(mask, value, bits) emulator::shuffle(mask, value, emulator::lane() ^ (bits), EMULATOR_SITE)
+#define __shfl_up_sync(mask, value, by)                                                                \
+  emulator::shuffle(mask, value, emulator::lane() < (by) ? emulator::lane() : emulator::lane() - (by), \
+                    EMULATOR_SITE)
+#define __shfl_down_sync(mask, value, by)                                                                   \
+  emulator::shuffle(mask, value, emulator::lane() + (by) > 31 ? emulator::lane() : emulator::lane() + (by), \
+                    EMULATOR_SITE)
+#define __shfl_xor_sync(mask, value, bits) \
+  emulator::shuffle(mask, value, emulator::lane() ^ (bits), EMULATOR_SITE)
 #define __ballot_sync(mask, predicate) emulator::ballot(mask, predicate, EMULATOR_SITE)
 #define __any_sync(mask, predicate) (emulator::ballot(mask, predicate, EMULATOR_SITE) != 0)
 #define __all_sync(mask, predicate) (emulator::ballot(mask, !(predicate), EMULATOR_SITE) == 0)
@@ -62,16 +65,17 @@ std::uint64_t to_bits(T value) {
 
 template <class T>
 T shuffle(unsigned mask, T value, unsigned from, const char* site) {
-  const Values values = exchange(mask, to_bits(value), site);
+  const Values& values = exchange(mask, to_bits(value), site);
   if (((mask >> (from & 31)) & 1) == 0)
-    throw Error(std::string(site) + ": a shuffle reads lane " + std::to_string(from & 31) + ", which is not in its mask");
+    throw Error(std::string(site) + ": a shuffle reads lane " + std::to_string(from & 31) +
+                ", which is not in its mask");
   T got;
   std::memcpy(&got, &values.of[from & 31], sizeof(T));
   return got;
 }
 
 inline unsigned ballot(unsigned mask, bool predicate, const char* site) {
-  const Values values = exchange(mask, predicate, site);
+  const Values& values = exchange(mask, predicate, site);
   unsigned set = 0;
   for (unsigned i = 0; i < 32; ++i) set |= (mask >> i & 1) && values.of[i] != 0 ? 1u << i : 0;
   return set;
@@ -79,7 +83,7 @@ inline unsigned ballot(unsigned mask, bool predicate, const char* site) {
 
 template <class T>
 unsigned match_any(unsigned mask, T value, const char* site) {
-  const Values values = exchange(mask, to_bits(value), site);
+  const Values& values = exchange(mask, to_bits(value), site);
   unsigned equal = 0;
   for (unsigned i = 0; i < 32; ++i) equal |= (mask >> i & 1) && values.of[i] == to_bits(value) ? 1u << i : 0;
   return equal;
@@ -116,7 +120,12 @@ T max(T a, T b) {
 
 // The runtime: one device, which is this process.
 using cudaStream_t = struct CUstream_st*;
-enum cudaError_t { cudaSuccess, cudaErrorInvalidValue, cudaErrorNoKernelImageForDevice, cudaErrorUnsupportedPtxVersion };
+enum cudaError_t {
+  cudaSuccess,
+  cudaErrorInvalidValue,
+  cudaErrorNoKernelImageForDevice,
+  cudaErrorUnsupportedPtxVersion
+};
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
 struct cudaDeviceProp {
   char name[32] = "emulator";

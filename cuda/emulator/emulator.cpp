@@ -74,8 +74,8 @@ enum class State { ready, at_barrier, in_collective, ended };
 
 struct Fiber {
   State state;
-  const char* site;   // where it waits
-  Meeting* meeting;   // in_collective
+  const char* site;  // where it waits
+  Meeting* meeting;  // in_collective
 #if defined(__x86_64__)
   void* stack_pointer;
 #else
@@ -114,9 +114,7 @@ void go_to(Fiber& fiber) { swapcontext(&scheduler_context, &fiber.context); }
 void go_back() { swapcontext(&fibers[current].context, &scheduler_context); }
 #endif
 
-std::string who() {
-  return "block " + std::to_string(block_index.x) + ", thread " + std::to_string(current);
-}
+std::string who() { return "block " + std::to_string(block_index.x) + ", thread " + std::to_string(current); }
 
 void run_fiber() {
   try {
@@ -276,12 +274,14 @@ void run(unsigned blocks, unsigned threads, std::size_t shared_bytes, const std:
   if (shared_bytes > 48 * 1024) throw Error("a block gets 48 KB of shared memory unless it asks for more");
   if (n_stacks < threads) {
     if (stacks != nullptr) munmap(stacks, n_stacks * kStackBytes);
-    void* mapped = mmap(nullptr, threads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* mapped =
+        mmap(nullptr, threads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) throw std::bad_alloc();
     stacks = static_cast<unsigned char*>(mapped);
     n_stacks = threads;
   }
-  std::unique_ptr<void, void (*)(void*)> shared(shared_bytes == 0 ? nullptr : allocate(shared_bytes, 1), &release);
+  std::unique_ptr<void, void (*)(void*)> shared(shared_bytes == 0 ? nullptr : allocate(shared_bytes, 1),
+                                                &release);
   shared_memory = static_cast<unsigned char*>(shared.get());
   body = &kernel;
   fibers.assign(threads, Fiber());
@@ -324,22 +324,24 @@ void barrier(const char* site) {
   go_back();
 }
 
-Values exchange(unsigned mask, std::uint64_t value, const char* site) {
+const Values& exchange(unsigned mask, std::uint64_t value, const char* site) {
   const unsigned warp = current / kLanes, own = 1u << lane();
   if ((mask & own) == 0)
-    throw Error(std::string(site) + ": lane " + std::to_string(lane()) + " calls a collective whose mask lacks it");
+    throw Error(std::string(site) + ": lane " + std::to_string(lane()) +
+                " calls a collective whose mask lacks it");
   std::deque<Meeting>& pending = meetings[warp];
+  // Those that all lanes have left, and whose values the last of them no longer reads.
+  while (!pending.empty() && pending.front().unread == 0) pending.pop_front();
+  // Lanes of another mask may wait for this one as well: it reaches them afterwards, or never, which shows
+  // then.
   const auto found = std::find_if(pending.begin(), pending.end(), [&](const Meeting& meeting) {
-    return meeting.arrived != meeting.mask && (meeting.mask & mask) != 0 && (meeting.mask & own) != 0;
+    return meeting.mask == mask && meeting.arrived != mask;
   });
   Meeting* meeting;
   if (found == pending.end()) {
     meeting = &pending.emplace_back(Meeting{mask, 0, mask, site, {}});
   } else {
     meeting = &*found;
-    if (meeting->mask != mask)
-      throw Error(std::string("absent lane: ") + site + " and " + meeting->site +
-                  " are collectives of different masks, each of which waits for the other's lanes");
     if (std::strcmp(meeting->site, site) != 0)
       throw Error(std::string("absent lane: some lanes wait at ") + meeting->site + ", others at " + site);
   }
@@ -356,10 +358,8 @@ Values exchange(unsigned mask, std::uint64_t value, const char* site) {
     }
     go_back();  // so that it does not always run ahead of the others
   }
-  const Values values = meeting->values;
   meeting->unread &= ~own;
-  while (!pending.empty() && pending.front().unread == 0) pending.pop_front();
-  return values;
+  return meeting->values;
 }
 
 }  // namespace emulator

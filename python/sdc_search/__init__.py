@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     )
     from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
+    from sdc_search.merging import merge_topk
     from sdc_search.metrics import (
         mean_average_precision,
         mean_average_precision_from_scores,
         precision_at,
         recall_at,
     )
-    from sdc_search.merging import merge_topk
     from sdc_search.runtime import info, set_num_threads
 
 __version__ = "0.1.0"

@@ -29,8 +29,8 @@ def topk(
             *search.codes_and_queries(batch),
             k,
             *search.mask_and_workspace(batch),
-            distances[batch].data_ptr(),
-            ids[batch].data_ptr(),
+            _rows(distances, batch).data_ptr(),
+            _rows(ids, batch).data_ptr(),
             *search.target(),
         )
     return distances, ids
@@ -49,10 +49,10 @@ def search_range(
             *common[0],
             min(radius, 8 * search.n_bytes),
             *common[1],
-            counts[batch].data_ptr(),
+            _rows(counts, batch).data_ptr(),
             *search.target(),
         )
-        first = _sums_before(counts[batch])
+        first = _sums_before(_rows(counts, batch))
         n_hits = int(first[-1])
         distances.append(search.empty((n_hits,), torch.int32))
         ids.append(search.empty((n_hits,), torch.int64))
@@ -73,7 +73,7 @@ def distance(codes: torch.Tensor, queries: object) -> torch.Tensor:
     distances = search.empty((search.n_queries, search.n), torch.int32)
     for batch in search.batches():
         search.cuda.hamming_distance(
-            *search.codes_and_queries(batch), distances[batch].data_ptr(), *search.target()
+            *search.codes_and_queries(batch), _rows(distances, batch).data_ptr(), *search.target()
         )
     return distances
 
@@ -82,14 +82,19 @@ def knn_graph(codes: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Do what `sdc_search.knn_graph` does, for codes on a device."""
     distances, ids = [], []
     for first in range(0, max(len(codes), 1), _GRAPH_BLOCK):
-        block_distances, found = topk(codes, codes[first : first + _GRAPH_BLOCK], k + 1)
-        own = torch.arange(first, first + len(found), device=found.device)[:, None]
+        block = slice(first, min(first + _GRAPH_BLOCK, len(codes)))
+        block_distances, found = topk(codes, _rows(codes, block), k + 1)
+        own = torch.arange(block.start, block.stop, device=found.device).unsqueeze(1)
         # What comes after the code itself moves up; where its list is without it, the last is too many.
         kept = torch.arange(k, device=found.device)
-        kept = kept + ((found[:, :k] == own).cumsum(dim=1) > 0)
+        kept = kept + ((found.narrow(1, 0, k) == own).cumsum(dim=1) > 0)
         distances.append(block_distances.gather(1, kept))
         ids.append(found.gather(1, kept))
     return torch.cat(distances), torch.cat(ids)
+
+
+def _rows(tensor: torch.Tensor, rows: slice) -> torch.Tensor:
+    return tensor.narrow(0, rows.start, rows.stop - rows.start)
 
 
 def _sums_before(counts: torch.Tensor) -> torch.Tensor:
@@ -136,13 +141,11 @@ class _Search:
             yield slice(first, min(first + most, self.n_queries))
 
     def codes_and_queries(self, batch: slice) -> tuple[int, int, int, int, int]:
-        queries = self._queries[batch]
+        queries = _rows(self._queries, batch)
         return self._codes.data_ptr(), self.n, self.n_bytes, queries.data_ptr(), len(queries)
 
     def mask_and_workspace(self, batch: slice) -> tuple[int, bool, int, int]:
-        wanted = self.cuda.workspace_bytes(
-            self.n, self.n_bytes, batch.stop - batch.start, self._device_index
-        )
+        wanted = self.cuda.workspace_bytes(self.n, self.n_bytes, batch.stop - batch.start, self._device_index)
         if len(self._workspace) < wanted:
             self._workspace = self.empty((wanted,), torch.uint8)
         mask = self._mask

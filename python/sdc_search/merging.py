@@ -29,8 +29,8 @@ def merge_topk(parts: Sequence[tuple[Any, Any]], k: int) -> Any:
     Parameters
     ----------
     parts
-        ``(distances, ids)`` of each part, int32 and int64 of shape ``(q, k_i)``, numpy arrays or tensors of one
-        device. The ids are those of the whole, so that a part's rows come with its first row added; -1 is
+        ``(distances, ids)`` of each part, int32 and int64 of shape ``(q, k_i)``, numpy arrays or tensors of
+        one device. The ids are those of the whole, so that a part's rows come with its first row added; -1 is
         none. Each part must hold its own `k` best, or all it has.
     k
         Neighbours a query, at least 1; it may exceed what the parts hold.

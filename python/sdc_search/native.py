@@ -38,8 +38,8 @@ def usable_cuda() -> ModuleType:
     module = cuda()
     if module is None:
         raise RuntimeError(
-            "this build of sdc_search has no CUDA kernels: install it from source where nvcc is on the PATH, or "
-            "pass tensors of the CPU"
+            "this build of sdc_search has no CUDA kernels: install it from source where nvcc is on the PATH, "
+            "or pass tensors of the CPU"
         )
     if problem := module.devices_problem():
         raise RuntimeError(f"CUDA cannot be used: {problem}; pass tensors of the CPU")

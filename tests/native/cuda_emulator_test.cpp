@@ -1,5 +1,5 @@
-// The emulator of CUDA kernels (cuda/emulator) on kernels with known faults, each of which it must show, and on
-// their right twins. Prints what differs; exits with 1 if anything does.
+// The emulator of CUDA kernels (cuda/emulator) on kernels with known faults, each of which it must show, and
+// on their right twins. Prints what differs; exits with 1 if anything does.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -24,14 +24,17 @@ void expect(bool ok, const std::string& what) {
 
 constexpr unsigned kThreads = 64, kBlocks = 3;
 
-const emulator::Schedule kSchedules[] = {{Order::forward, 0, 0xcd}, {Order::reverse, 0, 0xcd},
-                                         {Order::random, 1, 0xcd},  {Order::random, 2, 0xcd},
+const emulator::Schedule kSchedules[] = {{Order::forward, 0, 0xcd},
+                                         {Order::reverse, 0, 0xcd},
+                                         {Order::random, 1, 0xcd},
+                                         {Order::random, 2, 0xcd},
                                          {Order::forward, 0, 0x11}};
 
 // What the kernel writes to `out`, one number a thread.
 template <class Kernel>
 std::vector<unsigned> outcome(const Kernel& kernel, const emulator::Schedule& schedule) {
-  auto* out = static_cast<unsigned*>(emulator::allocate(kBlocks * kThreads * sizeof(unsigned), sizeof(unsigned)));
+  auto* out =
+      static_cast<unsigned*>(emulator::allocate(kBlocks * kThreads * sizeof(unsigned), sizeof(unsigned)));
   std::vector<unsigned> values;
   emulator::set_schedule(schedule);
   try {
@@ -123,14 +126,17 @@ void sum_of_warp(unsigned* out) {
   const unsigned alike = __match_any_sync(0xffffffffu, threadIdx.x % 4);
   const unsigned before = __shfl_up_sync(0xffffffffu, threadIdx.x, 1u);
   const unsigned after = __shfl_down_sync(0xffffffffu, threadIdx.x, 1u);
-  const bool any = __any_sync(0xffffffffu, threadIdx.x == 40), all = __all_sync(0xffffffffu, threadIdx.x < 32);
-  out[index_of_thread()] = value + odd + alike + before * 7 + after * 11 + (any ? 1000 : 0) + (all ? 5000 : 0);
+  const bool any = __any_sync(0xffffffffu, threadIdx.x == 40),
+             all = __all_sync(0xffffffffu, threadIdx.x < 32);
+  out[index_of_thread()] =
+      value + odd + alike + before * 7 + after * 11 + (any ? 1000 : 0) + (all ? 5000 : 0);
 }
 
 unsigned expected_sum_of_warp(unsigned thread) {
   const unsigned first = thread / 32 * 32, lane = thread % 32;
-  return first * 32 + 31 * 16 + 0xaaaaaaaau + (0x11111111u << lane % 4) + (lane == 0 ? thread : thread - 1) * 7 +
-         (lane == 31 ? thread : thread + 1) * 11 + (first == 32 ? 1000 : 0) + (first == 0 ? 5000 : 0);
+  return first * 32 + 31 * 16 + 0xaaaaaaaau + (0x11111111u << lane % 4) +
+         (lane == 0 ? thread : thread - 1) * 7 + (lane == 31 ? thread : thread + 1) * 11 +
+         (first == 32 ? 1000 : 0) + (first == 0 ? 5000 : 0);
 }
 
 // Two parts of a warp, each in its own collective.
@@ -186,7 +192,9 @@ int main() {
     }
   };
   expect_error(two_collectives, "absent lane", "lanes in two collectives");
-  const auto not_in_the_mask = [](unsigned* out) { out[index_of_thread()] = __ballot_sync(0xfffffffeu, true); };
+  const auto not_in_the_mask = [](unsigned* out) {
+    out[index_of_thread()] = __ballot_sync(0xfffffffeu, true);
+  };
   expect_error(not_in_the_mask, "whose mask lacks it", "a lane outside its mask");
   const auto from_outside = [](unsigned* out) {
     const unsigned mask = threadIdx.x % 2 == 0 ? 0x55555555u : 0xaaaaaaaau;
@@ -194,10 +202,12 @@ int main() {
   };
   expect_error(from_outside, "not in its mask", "a shuffle from a lane outside its mask");
 
-  expect_error([](unsigned* out) { out[index_of_thread() + 1] = 1; }, "out of bounds", "a write behind the end");
-  expect_error([](unsigned* out) { out[0] = out[kBlocks * kThreads]; }, "out of bounds", "a read behind the end");
-  expect_error([](unsigned* out) { out[-static_cast<long>(1 + 1024 * index_of_thread())] = 1; }, "out of bounds",
-               "a write before the beginning");
+  expect_error([](unsigned* out) { out[index_of_thread() + 1] = 1; }, "out of bounds",
+               "a write behind the end");
+  expect_error([](unsigned* out) { out[0] = out[kBlocks * kThreads]; }, "out of bounds",
+               "a read behind the end");
+  expect_error([](unsigned* out) { out[-static_cast<long>(1 + 1024 * index_of_thread())] = 1; },
+               "out of bounds", "a write before the beginning");
   const auto shared_overrun = [](unsigned*) { dynamic_shared<unsigned>()[threadIdx.x + 1] = 1; };
   expect_error(shared_overrun, "out of bounds", "a write behind the end of dynamic shared memory");
   expect_error(&static_array_overrun, "outside a static array", "a write behind the end of a static array");

@@ -1,4 +1,4 @@
-"""Builds `cuda/` on the emulator: the module `_cuda` whose kernels run on the CPU, and the emulator's own test."""
+"""Builds `cuda/` on the emulator: the module `_cuda` with kernels on the CPU, and the emulator's own test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pybind11
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CUDA = ROOT / "cuda"
 FLAGS = [
     "-std=c++17",
@@ -36,8 +36,8 @@ def _compiled(source: Path, flags: list[str], directory: Path) -> Path:
     """Compile a source unless that was done before with the same headers and flags."""
     compiler = [os.environ.get("CXX", "c++"), *FLAGS, *flags]
     key = hashlib.sha256(" ".join([*compiler, str(source)]).encode())
-    headers = [path for pattern in ("*.h", "*.cuh") for path in CUDA.rglob(pattern)]
-    for path in sorted({source, *headers}):
+    included = [path for pattern in ("*.h", "*.cuh", "*.cpp") for path in CUDA.rglob(pattern)]
+    for path in sorted({source, *included}):
         key.update(path.read_bytes())
     built = directory / f"{source.stem}-{key.hexdigest()[:16]}.o"
     if not built.exists():
@@ -68,11 +68,7 @@ def build_emulated_module(directory: Path) -> ModuleType:
         _emulator(directory),
         _compiled(CUDA / "hamming.cu", KERNEL_FLAGS, directory),
         _compiled(CUDA / "devices.cpp", ["-O0"], directory),
-        _compiled(CUDA / "emulator" / "register_emulator.cpp", PYTHON_FLAGS, directory),
-        *(
-            _compiled(CUDA / "bindings" / f"{name}.cpp", PYTHON_FLAGS, directory)
-            for name in ("module", "register_devices", "register_hamming")
-        ),
+        _compiled(ROOT / "tests" / "native" / "cuda_emulated_module.cpp", PYTHON_FLAGS, directory),
     ]
     flags = ["-shared", *(["-undefined", "dynamic_lookup"] if os.uname().sysname == "Darwin" else [])]
     path = _linked(objects, "_cuda", flags, directory)
