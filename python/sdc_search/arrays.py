@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ def device_of(value: object) -> str:
     return str(value.device) if is_tensor(value) else "cpu"  # type: ignore[attr-defined]
 
 
-def on_cuda(value: object) -> bool:
+def on_cuda(value: object) -> TypeGuard[torch.Tensor]:
     """Whether `value` is a tensor on a CUDA device."""
     return device_of(value).startswith("cuda")
 

@@ -59,7 +59,7 @@ def _linked(objects: list[Path], name: str, flags: list[str], directory: Path) -
 
 
 def _emulator(directory: Path) -> Path:
-    return _compiled(CUDA / "emulator" / "emulator.cpp", ["-O1"], directory)
+    return _compiled(CUDA / "emulator" / "emulator.cpp", ["-O2"], directory)
 
 
 def build_emulated_module(directory: Path) -> ModuleType:
