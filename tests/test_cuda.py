@@ -116,7 +116,7 @@ def case_of(seed: int) -> Case:
     rng = np.random.default_rng(seed)
     n_bytes = WIDTHS[seed % len(WIDTHS)]
     n = int(rng.choice([0, 1, 31, 32, 33, 100, 255, 256, 257, 600, 1500]))
-    q = int(rng.choice([1, 2, 3, 15, 16, 17, 33]))
+    q = int(rng.choice([1, 2, 3, 15, 17, 33, 48, 71]))
     values = int(rng.choice([1, 2, 16, 256]))  # 1: all codes are equal
     k = int(rng.choice([1, 2, 10, 100, max(n, 1), n + 3]))
     codes = rng.integers(0, values, (n, n_bytes), dtype=np.uint8)
