@@ -8,6 +8,8 @@
 //               itself
 //   scan<emit>  each row within it to its position
 //
+// scan_matrix does what scan does for many queries, with matrix units.
+//
 // A *chunk* is a run of rows that one warp walks in order, and rows of one distance are counted chunk by
 // chunk, so that ties come out by row without a sort. Each (query, chunk) belongs to one warp alone: its
 // counters are never shared, and the result does not depend on which warp is faster.
