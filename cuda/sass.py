@@ -1,9 +1,9 @@
-"""What the compiler made of the kernels: registers and instructions by kernel and architecture, and what must hold.
+"""What the compiler made of the kernels: registers and instructions of each, and what must hold for them.
 
 Usage: python cuda/sass.py _cuda.so ...     (anything with device code)
-Needs cuobjdump and nvdisasm, of the CUDA toolkit or of the packages nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm.
-Exits with 1 where a kernel spills registers, `scan` does not load whole vectors, or `scan_matrix` does not use the
-binary products of the matrix units on the architectures that have them.
+Needs cuobjdump and nvdisasm, of the toolkit or of the packages nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm.
+Exits with 1 where a kernel spills registers, `scan` does not load whole vectors, or `scan_matrix` does not
+use the binary products of the matrix units on the architectures that have them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ COLUMNS = ("registers", "POPC", "BMMA", "IMMA", "LDG.128", "LDG.64", "LDG.32", "
 
 @dataclass
 class Kernel:
+    """A kernel as compiled for one architecture."""
+
     architecture: str
     name: str
     words: int  # of a code; 0: of any
@@ -31,6 +33,7 @@ class Kernel:
     counts: Counter[str] = field(default_factory=Counter)
 
     def faults(self) -> list[str]:
+        """List what should hold and does not."""
         found = []
         if self.counts["LDL"] or self.counts["STL"]:
             found.append("spills registers")
@@ -60,6 +63,7 @@ def cuobjdump(*arguments: str) -> str:
 
 
 def kernel_of(symbol: str, architecture: str) -> Kernel:
+    """Read a kernel's name and template arguments from its symbol."""
     length, rest = re.match(r"_ZN3sdc4cuda(\d+)(.*)", symbol).groups()  # type: ignore[union-attr]
     name, parameters = rest[: int(length)], rest[int(length) :]
     words = re.match(r"ILi(\d+)E", parameters)
@@ -68,6 +72,7 @@ def kernel_of(symbol: str, architecture: str) -> Kernel:
 
 
 def load_name(modifiers: str) -> str:
+    """Name a load from global memory by its bits."""
     for bits in ("128", "64"):
         if f".{bits}" in modifiers:
             return f"LDG.{bits}"
@@ -97,6 +102,7 @@ def kernels_of(file: str) -> list[Kernel]:
 
 
 def main(files: list[str]) -> int:
+    """Print the table; return the exit status."""
     kernels = [kernel for file in files for kernel in kernels_of(file)]
     if not kernels:
         sys.exit(f"no device code in {', '.join(files)}")
@@ -106,7 +112,8 @@ def main(files: list[str]) -> int:
         cells = [kernel.architecture, kernel.name, kernel.what, str(kernel.words or "")]
         print(f"| {' | '.join([*cells, *(str(kernel.counts[name]) for name in COLUMNS)])} |")
     faults = [fault for kernel in kernels for fault in kernel.faults()]
-    print(*faults, sep="\n", file=sys.stderr)
+    for fault in faults:
+        print(fault, file=sys.stderr)
     return 1 if faults else 0
 
 
