@@ -98,8 +98,14 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""
+
+
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
+    # How Python 3 writes bytes for Python 2: as text, or as a call where there are none.
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
     ("numpy", "dtype"): _PickledDtype,
     ("numpy", "ndarray"): PickledArray,
     **{
