@@ -217,7 +217,7 @@ CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 3, 
 
 
 def write_coco(root: Path, year: str, parts: dict[str, range]) -> list[str]:
-    """Write annotations: a person, with every second a car, with every third a dog; on every tenth nothing."""
+    """Write annotations: a person, with every second a car, with every third a dog; every tenth nothing."""
     (root / "annotations").mkdir(parents=True)
     paths = []
     for part, numbers in parts.items():

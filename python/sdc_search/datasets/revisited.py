@@ -80,8 +80,10 @@ def _load(name: str, published_name: str, root: Path, crop: bool, n_images: int 
             f"{path} is not a ground truth: expected imlist, qimlist and gnd with bbx, easy, hard and junk; "
             f"{type(error).__name__}: {error}"
         ) from error
-    if len(entries) != len(queries):
-        raise CorruptFileError(f"{path} holds {len(queries)} queries, but ground truth of {len(entries)}")
+    if len(entries) != len(queries) or not queries:
+        raise CorruptFileError(
+            f"{path} holds {len(queries)} queries and ground truth of {len(entries)}, expected as many, and any"
+        )
     for query, box in zip(queries, boxes, strict=True):
         if len(box) != 4:
             raise CorruptFileError(f"{path} gives query {query} a box of {len(box)} edges, expected 4")
