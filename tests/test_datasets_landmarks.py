@@ -147,7 +147,7 @@ def test_revisited_oxford_damaged(roxford: Path) -> None:
     whole = ground_truth(as_array=False)
     first, second = whole["gnd"]
     for wrong, message in (
-        ({**whole, "gnd": [first]}, "holds 2 queries and ground truth of 1, expected as many"),
+        ({**whole, "gnd": [first]}, "holds 2 queries and ground truth of 1, expected one for each"),
         ({**whole, "gnd": [], "qimlist": []}, "holds 0 queries"),
         (
             {**whole, "gnd": [first, {**second, "bbx": [1, 2]}]},

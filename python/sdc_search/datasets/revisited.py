@@ -82,7 +82,7 @@ def _load(name: str, published_name: str, root: Path, crop: bool, n_images: int 
         ) from error
     if len(entries) != len(queries) or not queries:
         raise CorruptFileError(
-            f"{path} holds {len(queries)} queries and ground truth of {len(entries)}, expected as many, and any"
+            f"{path} holds {len(queries)} queries and ground truth of {len(entries)}, expected one for each"
         )
     for query, box in zip(queries, boxes, strict=True):
         if len(box) != 4:
