@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sdc_search.benchmarks.quality import RANKS, Summary
+from sdc_search.benchmarks.quality_data import PROTOCOL
 from sdc_search.plots import FAINT, INK
+from sdc_search.quality_cells import Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222", "#8a7d00")
 _DASHES = ("solid", "dashed", "dashdot")
 _MARKERS = "osD^vPX*<"
+_MAP = "mean_average_precision"
 
 
 def quality_figure(summaries: Sequence[Summary], references: Mapping[str, float], *, caption: str) -> Figure:
@@ -38,8 +40,8 @@ def quality_figure(summaries: Sequence[Summary], references: Mapping[str, float]
         line = sorted((s for s in summaries if s.method == method), key=lambda s: s.n_bits)
         axes.errorbar(
             [s.n_bits for s in line],
-            [100 * s.mean_average_precision for s in line],
-            [100 * (s.spread or 0.0) for s in line],
+            [100 * s.mean[_MAP] for s in line],
+            [100 * s.spread.get(_MAP, 0.0) for s in line],
             color=_COLORS[place % len(_COLORS)],
             linestyle=_DASHES[place % len(_DASHES)],
             marker=_MARKERS[place % len(_MARKERS)],
@@ -53,7 +55,7 @@ def quality_figure(summaries: Sequence[Summary], references: Mapping[str, float]
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [str(n_bits) for n_bits in lengths])
     axes.set_xlabel("bits", size=10.5, color=INK)
-    axes.set_ylabel(f"mAP@{RANKS}, %", size=10.5, color=INK)
+    axes.set_ylabel(f"mAP@{PROTOCOL.at}, %", size=10.5, color=INK)
     axes.grid(visible=True, which="major", color="#dddddd", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK, labelsize=9.5)
