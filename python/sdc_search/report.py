@@ -30,8 +30,8 @@ class Measure:
     format
         Turns a value, and its spread alike, into text.
     higher_is_better
-        Which of the measured rows is marked as the best of its column, and which way a first click sorts; None
-        marks nothing.
+        Which measured row is marked as the best of its column, and which way a first click sorts; None marks
+        nothing.
     """
 
     key: str
