@@ -1,11 +1,8 @@
-"""Reports of an evaluation: tables of measurements beside published ones, figures, retrieval examples.
-
-A `Report` holds content alone. `write_report` writes it as Markdown, JSON, CSV and HTML, and `html` gives the
-page, which loads nothing from anywhere.
-"""
+"""What a report says, in whatever format."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -178,3 +175,52 @@ class Report:
 def percent(value: float) -> str:
     """Format a share for a measure whose title says ``%``: ``percent(0.4567)`` is ``"45.7"``."""
     return f"{100 * value:.1f}"
+
+
+PAPER_NOTE = (
+    "Rows marked “paper” are figures published by Ng et al., BMVC 2023 (arXiv 2302.07669), table 1; they were"
+    " not measured here."
+)
+ABSENT = "\N{EN DASH}"
+
+
+def has_published_rows(blocks: Sequence[Block]) -> bool:
+    """Say whether a note on published figures is due."""
+    return any(row.source == "paper" for block in blocks for row in block.rows)
+
+
+def lengths(block: Block) -> list[int]:
+    """Return the lengths in bits that a block's tables have columns for, ascending."""
+    return sorted({n_bits for row in block.rows for n_bits in row.values})
+
+
+def cell(row: Row, n_bits: int, measure: Measure) -> tuple[float, float | None] | None:
+    """Return a table's mean and spread, None where there is no mean."""
+    mean, spread = row.values.get(n_bits, {}).get(measure.key, (math.nan, None))
+    return None if math.isnan(mean) else (mean, spread)
+
+
+def best_rows(block: Block, n_bits: int, measure: Measure) -> list[Row]:
+    """Return the measured rows whose text is the best of a column, where there are two rows to compare."""
+    found = [
+        (value[0], row)
+        for row in block.rows
+        if row.source == "measured" and (value := cell(row, n_bits, measure)) is not None
+    ]
+    if measure.higher_is_better is None or len(found) < 2:
+        return []
+    best = (max if measure.higher_is_better else min)(value for value, _ in found)
+    return [row for value, row in found if measure.format(value) == measure.format(best)]
+
+
+def flat_machine(machine: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what it ran on as pairs of texts, nested ones joined by commas."""
+    return [(name.replace("_", " "), _text(value)) for name, value in machine.items() if value is not None]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items() if item is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
