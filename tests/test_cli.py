@@ -221,6 +221,7 @@ def test_evaluate(folder: Path) -> None:
         )
     assert document["mean_average_precision"] == mean_average_precision(*arguments)
     assert document["queries"] == 7
+    assert 0 <= document["queries_without_hit"] <= 7
 
     options = "--at", 10, "--ties", "pessimistic", "--normalizer", "all_relevant", "--no-hit", "skip"
     document = json.loads(succeed(*evaluate, *options, "--json", cwd=folder))

@@ -332,7 +332,7 @@ def evaluate(
         "query_labels": _read(query_labels, query_labels_key, "--query-labels-key"),
     }
 
-    from sdc_search.metrics import mean_average_precision
+    from sdc_search.metrics import retrieval_scores
 
     with _blame(
         database_codes=database_codes,
@@ -341,17 +341,18 @@ def evaluate(
         query_labels=query_labels,
         at="--at",
     ):
-        score = mean_average_precision(
+        scores = retrieval_scores(
             **arrays, at=at, ties=ties.value, normalizer=normalizer.value, no_hit=no_hit.value
         )
     document = {
-        "mean_average_precision": score,
+        "mean_average_precision": scores.mean_average_precision,
         "at": at,
         "ties": ties.value,
         "normalizer": normalizer.value,
         "no_hit": no_hit.value,
         "database_items": len(arrays["database_codes"]),
-        "queries": len(arrays["query_codes"]),
+        "queries": scores.n_queries,
+        "queries_without_hit": scores.n_without_hit,
         "bytes_per_item": arrays["database_codes"].shape[1],
     }
     print_lines([json.dumps(document)] if json_output else _table_lines(document))

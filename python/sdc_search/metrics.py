@@ -129,6 +129,65 @@ def mean_average_precision(
     >>> round(mean_average_precision(codes, labels, *query, ties="optimistic"), 6)
     0.866667
     """
+    return retrieval_scores(
+        database_codes,
+        database_labels,
+        query_codes,
+        query_labels,
+        at=at,
+        ties=ties,
+        normalizer=normalizer,
+        no_hit=no_hit,
+    ).mean_average_precision
+
+
+class RetrievalScores(NamedTuple):
+    """What `retrieval_scores` finds: the mean, over how many queries, and how many of these had no hit."""
+
+    mean_average_precision: float
+    n_queries: int
+    n_without_hit: float
+
+
+def retrieval_scores(
+    database_codes: ArrayLike,
+    database_labels: ArrayLike,
+    query_codes: ArrayLike,
+    query_labels: ArrayLike,
+    *,
+    at: int = 1000,
+    ties: Ties = "expected",
+    normalizer: Normalizer = "relevant_in_top",
+    no_hit: NoHit = "zero",
+) -> RetrievalScores:
+    """Compute the mean average precision, and how many queries had no hit, in one pass.
+
+    How these are treated moves a mean by as much as they are many, so their number belongs beside it.
+
+    Parameters
+    ----------
+    database_codes, database_labels, query_codes, query_labels, at, ties, normalizer, no_hit
+        As for `mean_average_precision`.
+
+    Returns
+    -------
+    The mean average precision; ``n_queries``, all of them; ``n_without_hit``. With expected ties the latter
+    is an expectation, too, and no whole number where a hit depends on the order of ties; for the bounds it is
+    the number in the orders that they stand for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `mean_average_precision`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.metrics import retrieval_scores
+    >>> codes, labels = np.array([[0], [1]], dtype=np.uint8), np.array([4, 4])
+    >>> retrieval_scores(codes, labels, codes, np.array([4, 5]), no_hit="skip")
+    RetrievalScores(mean_average_precision=1.0, n_queries=2, n_without_hit=1.0)
+    """
     retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
     at = _as_cut(at, retrieval.n_items)
     _check_option("ties", ties, Ties)
@@ -140,17 +199,20 @@ def mean_average_precision(
         score = _expected_precision if ties == "expected" else _stable_precision
         scores = [score(block, at, in_top) for block in retrieval.blocks()]
         precision, hit = (np.concatenate(column) for column in zip(*scores, strict=True))
-        counted = float(hit.sum()) if no_hit == "skip" else len(hit)
+        n_hit = float(hit.sum())
+        counted = n_hit if no_hit == "skip" else len(hit)
         mean = float(precision.sum()) / counted if counted else 0.0
     else:
         largest = ties == "optimistic"
         bounds = [_extreme_precision(block, at, in_top, largest) for block in retrieval.blocks()]
         precision, sure, possible = (np.concatenate(column) for column in zip(*bounds, strict=True))
         if no_hit == "zero":
-            mean = float(np.where(possible if largest else sure, precision, 0.0).mean())
+            hit = possible if largest else sure
+            mean, n_hit = float(np.where(hit, precision, 0.0).mean()), float(hit.sum())
         else:
-            mean = _extreme_mean(precision[sure], precision[possible & ~sure], largest)
-    return min(mean, 1.0)  # above 1 by rounding only
+            mean, n_hit = _extreme_mean(precision[sure], precision[possible & ~sure], largest)
+    n_queries = len(retrieval.query_codes)
+    return RetrievalScores(min(mean, 1.0), n_queries, n_queries - n_hit)  # above 1 by rounding only
 
 
 def mean_average_precision_from_scores(
@@ -573,12 +635,17 @@ def _extreme_precision(block: _Block, at: int, in_top: bool, largest: bool) -> t
     return precision(low), sure, possible
 
 
-def _extreme_mean(counted: _Floats, optional: _Floats, largest: bool) -> float:
-    """Return the extreme mean of all the `counted` values and any of the `optional`; 0 where none counts."""
+def _extreme_mean(counted: _Floats, optional: _Floats, largest: bool) -> tuple[float, float]:
+    """Return the extreme mean of all the `counted` values and any of the `optional`, and of how many.
+
+    It is 0 where none counts.
+    """
     optional = np.sort(optional)[::-1] if largest else np.sort(optional)
     sums = counted.sum() + np.concatenate([[0.0], optional.cumsum()])
-    means = sums / np.maximum(len(counted) + np.arange(len(sums)), 1)
-    return float(means.max() if largest else means.min())
+    sizes = len(counted) + np.arange(len(sums))
+    means = sums / np.maximum(sizes, 1)
+    extreme = means.argmax() if largest else means.argmin()
+    return float(means[extreme]), float(sizes[extreme])
 
 
 def _hits_at(block: _Block, ranks: _Ints, ties: Ties) -> _Floats:
