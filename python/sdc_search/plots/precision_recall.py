@@ -1,0 +1,48 @@
+"""Precision over recall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sdc_search.plots.curves import Curve, draw_curves
+from sdc_search.plots.style import CAPTION_SIZE, FAINT, TICK_SIZE, dress, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def precision_recall_figure(curves: Sequence[Curve], *, title: str = "", caption: str = "") -> Figure:
+    """Draw precision over recall, both in percent.
+
+    Parameters
+    ----------
+    curves
+        `x` is recall and `y` precision, both in [0, 1], in the order of growing radius or rank.
+    title, caption
+        Lines above and below.
+
+    Raises
+    ------
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    figure = new_figure("precision_recall_figure", 6.6, 5.0)
+    axes = figure.subplots()
+    percents = [
+        Curve(curve.label, [100.0 * x for x in curve.x], curve.y, published=curve.published)
+        for curve in curves
+    ]
+    draw_curves(axes, percents, scale=100.0)
+    axes.set(xlim=(-1, 101), ylim=(0, 102))
+    dress(axes, title=title, x_label="recall, %", y_label="precision, %")
+    axes.legend(
+        loc="upper right",
+        frameon=True,
+        framealpha=0.9,
+        edgecolor="none",
+        fontsize=TICK_SIZE,
+        handlelength=3.4,
+    )
+    figure.supxlabel(caption, size=CAPTION_SIZE, color=FAINT)
+    return figure
