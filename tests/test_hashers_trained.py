@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import sdc_search
 from sdc_search import SDC, NotFittedError, load_hasher, unpack_bits
 from sdc_search.bit_statistics import bit_statistics
 from sdc_search.feature_rows import FeatureRows
@@ -77,6 +78,24 @@ def test_bit_statistics_of_known_codes():
     assert statistics["correlation"] == 0
     assert statistics["entropy"] == pytest.approx(2 / 3)
     assert statistics["collapse"] == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("name", ["CIBHash", "GraphSDC", "SDC", "TBH"])
+@pytest.mark.parametrize("threshold", ["zero", "median"])
+def test_a_callback_gets_the_hasher_so_far_and_changes_nothing(name, threshold):
+    def look(record):
+        hashers.append(record.hasher())
+
+    hashers = []
+    params = {"n_bits": 4, "max_epochs": 3, "batch_size": 20, "threshold": threshold, "random_state": 0}
+    hasher_class = getattr(sdc_search, name)
+    alone = hasher_class(**params).fit(sample())
+    hasher = hasher_class(**params, callbacks=[look]).fit(sample())
+    projections = [each.project(sample()) for each in (*hashers, hasher, alone)]
+    assert len(hashers) == 3
+    assert not np.array_equal(projections[0], projections[1])
+    for same in projections[3:]:
+        assert np.array_equal(projections[2], same)
 
 
 def interrupt_after(epochs):

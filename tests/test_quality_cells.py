@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sdc_search import ITQ, LSH, SDC, mean_average_precision, quality_cells
+from sdc_search.bit_statistics import commonest_distance_share
 from sdc_search.claims import Claims
 from sdc_search.labelled_features import LabelledFeatures, QuerySet
 from sdc_search.method_specs import parse_methods
@@ -63,6 +64,15 @@ def test_a_cell_is_what_its_hasher_gives(data: LabelledFeatures, tmp_path: Path)
         )
         assert measurement.scores[queries.title].mean_average_precision == expected
     assert np.array_equal(quality_cells.read_codes(cells[0], tmp_path).codes, codes)
+
+
+def test_a_training_is_traced(data: LabelledFeatures, tmp_path: Path) -> None:
+    cells = plan_cells(parse_methods(["SDC:max_epochs=20,batch_size=10", "LSH"]), [4], 1, data)
+    run_cells(cells, tmp_path, silent)
+    trained, drawn = (quality_cells.read_codes(cell, tmp_path) for cell in cells)
+    assert [epoch for epoch, _ in trained.trace] == [*range(1, 11), 15, 20]
+    assert trained.trace[-1][1] == commonest_distance_share(trained.codes[data.train])
+    assert drawn.trace == []
 
 
 def test_an_interrupted_run_goes_on(data: LabelledFeatures, tmp_path: Path, fitted: list[int]) -> None:

@@ -28,11 +28,13 @@ from sdc_search.atomic_files import atomic_file
 from sdc_search.bit_statistics import commonest_distance_share
 from sdc_search.claims import Claims
 from sdc_search.errors import CorruptFileError
-from sdc_search.hashers import Hasher
+from sdc_search.hashers.base import Hasher
+from sdc_search.hashers.trained import TrainedHasher
 from sdc_search.labelled_features import LabelledFeatures, QuerySet, array_digest
 from sdc_search.method_specs import Method
 from sdc_search.metrics import mean_average_precision, mean_average_precision_from_scores
 from sdc_search.source_digest import source_digest
+from sdc_search.training import EpochRecord
 
 _FORMAT = "sdc_search.codes"
 _VERSION = 1
@@ -40,6 +42,7 @@ _PAIR_ROWS = 10_000
 _BLOCK_ITEMS = 1 << 24
 _ENCODINGS = 3
 _LONG_ENCODING = 1.0  # seconds: not repeated
+_TRACED_ROWS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +97,15 @@ class Codes:
         Wall time of `fit`.
     encode_rate
         Rows encoded in a second: the median of three calls, or of one that takes longer than a second.
+    trace
+        Of a training, pairs of an epoch and the share of pairs at the commonest distance at its end, among
+        1,000 of the rows learnt from.
     """
 
     codes: npt.NDArray[np.uint8]
     fit_seconds: float
     encode_rate: float
+    trace: list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -269,7 +276,7 @@ def _measure(cell: Cell, folder: Path) -> Measurement:
     codes = read_codes(cell, folder)
     if codes is None:
         codes = _fit(cell)
-        fit = {"fit_seconds": codes.fit_seconds, "encode_rate": codes.encode_rate}
+        fit = {name: value for name, value in vars(codes).items() if name != "codes"}
         storage.write(
             cell.codes_path(folder),
             _FORMAT,
@@ -293,11 +300,14 @@ def _measure(cell: Cell, folder: Path) -> Measurement:
 def _fit(cell: Cell) -> Codes:
     hasher = cell.method.build(cell.n_bits, cell.seed)
     rows = cell.data.features[cell.data.train_rows(cell.n_train, cell.seed)]
+    trace = _CollapseTrace(_spread(rows, _TRACED_ROWS))
+    if isinstance(hasher, TrainedHasher):
+        hasher.set_params(callbacks=[*(hasher.callbacks or ()), trace])
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that it was interrupted, which the report says too
         hasher.fit(rows)
-    fit_seconds = time.perf_counter() - start
+    fit_seconds = time.perf_counter() - start - trace.seconds
     if hasher.report_.get("interrupted"):
         raise KeyboardInterrupt
     times: list[float] = []
@@ -305,7 +315,7 @@ def _fit(cell: Cell) -> Codes:
         start = time.perf_counter()
         codes = hasher.encode(cell.data.features)
         times.append(time.perf_counter() - start)
-    return Codes(codes, fit_seconds, len(codes) / median(times))
+    return Codes(codes, fit_seconds, len(codes) / median(times), trace.points)
 
 
 def _score(codes: npt.NDArray[np.uint8], labels: npt.NDArray[Any], queries: QuerySet) -> Scores:
@@ -313,15 +323,38 @@ def _score(codes: npt.NDArray[np.uint8], labels: npt.NDArray[Any], queries: Quer
     evaluation = queries.protocol.evaluate(
         codes[queries.database], labels[queries.database], codes[queries.query], labels[queries.query]
     )
-    pairs = queries.database
-    if len(pairs) > _PAIR_ROWS:
-        pairs = pairs[np.linspace(0, len(pairs) - 1, _PAIR_ROWS).astype(np.int64)]
     return Scores(
         mean_average_precision=evaluation.mean_average_precision,
         n_without_hit=float(evaluation.n_without_hit),
-        collapse=commonest_distance_share(codes[pairs]),
+        collapse=commonest_distance_share(codes[_spread(queries.database, _PAIR_ROWS)]),
         seconds=time.perf_counter() - start,
     )
+
+
+def _spread(array: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Return all rows, or `count` of them, evenly spaced."""
+    return array[np.linspace(0, len(array) - 1, min(len(array), count)).astype(np.int64)]
+
+
+class _CollapseTrace:
+    """A callback that sees how codes collapse during a training, and how long the looking took.
+
+    It looks at the first ten epochs and at every fifth after them.
+    """
+
+    def __init__(self, rows: npt.NDArray[Any]) -> None:
+        self.rows = rows
+        self.points: list[list[float]] = []
+        self.seconds = 0.0
+
+    def __call__(self, record: EpochRecord) -> None:
+        if record.epoch > 10 and record.epoch % 5:
+            return
+        assert record.hasher is not None
+        start = time.perf_counter()
+        share = commonest_distance_share(record.hasher().encode(self.rows))
+        self.points.append([record.epoch, share])
+        self.seconds += time.perf_counter() - start
 
 
 def references(data: LabelledFeatures, queries: QuerySet) -> dict[str, float]:

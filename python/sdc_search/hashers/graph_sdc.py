@@ -175,7 +175,7 @@ class GraphSDC(TrainedHasher):
         assert isinstance(objective, _Distilled)
         return objective.mixed, len(objective.sample)
 
-    def _arrays(self, objective: nn.Module, mean: object, scale: float) -> State:
+    def _arrays(self, objective: nn.Module, mean: object, settings: object) -> State:
         assert isinstance(objective, _Distilled)
         return {**objective.input_arrays, **objective.head.folded()}
 
