@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sdc_search.native import core
 from sdc_search.plots import Curve, map_over_bits_figure
@@ -86,3 +88,15 @@ def report() -> Report:
         retrieval=examples,
         notes=[HOSTILE],
     )
+
+
+@pytest.fixture
+def write_images() -> Callable[[Path, Iterable[str]], None]:
+    """Return a function that writes small images of different colours under a folder."""
+
+    def write(root: Path, paths: Iterable[str]) -> None:
+        for number, path in enumerate(paths):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 6), (number % 256, 40, 200)).save(root / path)
+
+    return write

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from sdc_search.errors import CorruptFileError, MissingExtraError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Box: TypeAlias = tuple[float, float, float, float]
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 
@@ -109,7 +111,9 @@ class FileImages(Images):
     root
         The folder that the paths start from.
     paths
-        Relative to `root`, with ``/`` between folders. They are also the images' names.
+        Relative to `root`, with ``/`` between folders.
+    names
+        What the images are called, wherever they lie; None: by their paths.
     boxes
         For each image the part of it that counts, as left, upper, right and lower edge in pixels, or None
         where that is all of it.
@@ -118,23 +122,50 @@ class FileImages(Images):
     ------
     FileNotFoundError
         Files are missing; the message says how many, and names the first.
+    ValueError
+        Two images have one name.
     """
 
     def __init__(
         self,
         root: Path,
         paths: Sequence[str],
-        boxes: Sequence[tuple[float, float, float, float] | None] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        boxes: Sequence[Box | None] | None = None,
     ) -> None:
         self.root = Path(root)
         self._paths = tuple(paths)
-        self._boxes = tuple(boxes) if boxes is not None else None
+        self._names = self._paths if names is None else tuple(names)
+        self._boxes = None if boxes is None else tuple(boxes)
+        if (twice := repeated(self._names)) is not None:
+            raise ValueError(f"names of images in {root} must differ, but {twice!r} comes twice")
         missing = _missing(self.root, self._paths)
         if missing:
             raise FileNotFoundError(
-                f"{self.root / missing[0]} is missing, and with it {len(missing)} of the {len(self)} images "
-                f"that are expected in {self.root}; was its archive unpacked as a whole?"
+                f"{self.root / missing[0]} is missing; of the {len(self):,} images that are expected in "
+                f"{self.root}, {len(missing):,} are not there: was the archive unpacked as a whole?"
             )
+
+    @classmethod
+    def in_layout(
+        cls,
+        root: Path,
+        names: Sequence[str],
+        layouts: Sequence[Sequence[str]],
+        boxes: Sequence[Box | None] | None = None,
+    ) -> FileImages:
+        """Find images in whichever layout of folders the user has.
+
+        Parameters
+        ----------
+        root, names, boxes
+            As in the class.
+        layouts
+            Paths of all images, for each layout. The one with the fewest missing is taken; the first, where
+            several are alike.
+        """
+        return cls(root, min(layouts, key=lambda paths: len(_missing(root, paths))), names=names, boxes=boxes)
 
     @classmethod
     def below(cls, root: Path) -> FileImages:
@@ -181,16 +212,26 @@ class FileImages(Images):
         return self.root / self._paths[row]
 
     def name(self, row: int) -> str:
-        """Return one image's path relative to `root`."""
-        return self._paths[row]
+        """Return what one image is called."""
+        return self._names[row]
 
     def digest(self) -> str:
         """Return a SHA-256 of names, boxes and sizes of files: to read all content would take too long."""
-        sha = _named_sha256(self._paths)
+        sha = _named_sha256(self._names)
         sizes = [(self.root / path).stat().st_size for path in self._paths]
         sha.update(np.array(sizes, dtype="<i8").data)
         sha.update(repr(self._boxes).encode())
         return sha.hexdigest()
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """Return the first name that comes twice, if one does."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _pillow() -> Any:
