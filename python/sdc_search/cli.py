@@ -21,8 +21,19 @@ import typer
 
 from sdc_search import __version__
 from sdc_search.benchmarks.command import app as benchmark_app
-from sdc_search.console import InputError, Json, Quiet, make_directory, note, print_lines, progress, render
+from sdc_search.console import (
+    InputError,
+    Json,
+    Quiet,
+    SeveralValues,
+    make_directory,
+    note,
+    print_lines,
+    progress,
+    render,
+)
 from sdc_search.errors import CorruptFileError
+from sdc_search.reproduction.command import reproduce
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,6 +55,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(benchmark_app, name="benchmark")
+app.command(
+    cls=SeveralValues,
+    epilog="Example: [bold]sdc-search reproduce fashion-mnist --data /usr/share/datasets/fashion-mnist"
+    " --bits 16 32 64[/bold]",
+)(reproduce)
 
 
 class Method(StrEnum):

@@ -374,6 +374,25 @@ def references(data: LabelledFeatures, queries: QuerySet) -> dict[str, float]:
     return {"chance": chance, "float cosine": total / len(query)}
 
 
+def kept_references(data: LabelledFeatures, queries: QuerySet, folder: Path) -> dict[str, float]:
+    """Return `references`, kept in a file since the second takes long where the data are large."""
+    settings = {
+        "features": data.features_digest,
+        "queries": data.query_set_digest(queries),
+        "code": source_digest("sdc_search.metrics"),
+    }
+    path = folder / f"references-{_digest(settings)}.json"
+    with Claims(folder / "claims") as claims:
+        claims.take(path.name, wait=True)
+        try:
+            return dict(json.loads(path.read_text())["references"])
+        except (FileNotFoundError, ValueError, KeyError):
+            found = references(data, queries)
+            with atomic_file(path) as file:
+                file.write((json.dumps({"settings": settings, "references": found}) + "\n").encode())
+            return found
+
+
 def _unit_rows(X: npt.NDArray[Any]) -> npt.NDArray[Any]:
     X = X.astype(np.promote_types(X.dtype, np.float32), copy=False)
     norms = np.linalg.norm(X, axis=1, keepdims=True)

@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from sdc_search.console import InputError, Json, Quiet, make_directory, print_lines, progress, render
+from sdc_search.console import (
+    InputError,
+    Json,
+    Quiet,
+    SeveralValues,
+    make_directory,
+    print_lines,
+    progress,
+    render,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,25 +109,8 @@ def losses(
     _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
 
 
-class _SeveralValues(TyperCommand):
-    """A command whose ``--bits`` and ``--methods`` take every word up to the next option."""
-
-    _OPTIONS = ("--bits", "--methods")
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words: list[str] = []
-        option = None
-        for word in args:
-            if word.startswith("-"):
-                option = word if word in self._OPTIONS else None
-                words += [] if option else [word]
-            else:
-                words += [option, word] if option else [word]
-        return super().parse_args(ctx, words)
-
-
 @app.command(
-    cls=_SeveralValues,
+    cls=SeveralValues,
     epilog="Example: [bold]sdc-search benchmark quality --methods LSH ITQ SDC --bits 16 32 --seeds 3[/bold]",
 )
 def quality(
@@ -195,7 +186,7 @@ def quality(
 
 
 @app.command(
-    cls=_SeveralValues,
+    cls=SeveralValues,
     epilog="Example: [bold]sdc-search benchmark collapse --methods ITQ SDC --seeds 3[/bold]",
 )
 def collapse(
