@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 from sdc_search import pack_bits, plots
@@ -100,7 +101,7 @@ def test_names_at_the_ends_never_overlap_and_keep_the_order() -> None:
     curves = [Curve(f"method {place}", [1, 2], [0.1, 0.5 + 0.001 * place]) for place in range(10)]
     figure = plots.map_over_bits_figure(curves)
     plots.png_bytes(figure)  # lays the figure out
-    boxes = {text.get_text(): text.get_window_extent() for text in figure.axes[0].texts}
+    boxes = {text.get_text(): Text.get_window_extent(text) for text in figure.axes[0].texts}
     bottoms = [boxes[curve.label].y0 for curve in curves]
     tops = [boxes[curve.label].y1 for curve in curves]
     assert all(top < bottom for top, bottom in zip(tops, bottoms[1:], strict=False))

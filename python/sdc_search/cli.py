@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = app(args=words, prog_name="sdc-search", standalone_mode=False)
+        code = app(args=words, prog_name="sdc-search", standalone_mode=False, obj=words)
     except _UsageError as error:
         return _fail(f"{error.format_message()} (see sdc-search --help)")  # type: ignore[attr-defined]
     except (InputError, CorruptFileError, ImportError) as error:
@@ -320,6 +321,7 @@ def search(
     epilog="Example: [bold]sdc-search evaluate codes.npy labels.npy query_codes.npy query_labels.npy[/bold]"
 )
 def evaluate(
+    context: typer.Context,
     database_codes: Annotated[Path, _array_argument("DATABASE_CODES", "Codes of the database")],
     database_labels: Annotated[
         Path, _array_argument("DATABASE_LABELS", "Its labels, (n,), or (n, classes) of 0 and 1")
@@ -338,9 +340,17 @@ def evaluate(
     ] = None,
     query_codes_key: Annotated[str | None, _key_option("--query-codes-key", "QUERY_CODES")] = None,
     query_labels_key: Annotated[str | None, _key_option("--query-labels-key", "QUERY_LABELS")] = None,
+    html: Annotated[Path | None, _file_option("--html", text="Also write a page with curves, .html.")] = None,
     json_output: Json = False,
 ) -> None:
     """Measure the mean average precision of a ranking by Hamming distance."""
+    if html is not None:
+        inputs = database_codes, database_labels, query_codes, query_labels
+        _check_output(html, ".html", inputs, "--html")
+
+        from sdc_search.plots import require_matplotlib
+
+        require_matplotlib("--html")
     arrays = {
         "database_codes": _read(database_codes, database_codes_key, "--database-codes-key"),
         "database_labels": _read(database_labels, database_labels_key, "--database-labels-key"),
@@ -371,6 +381,21 @@ def evaluate(
         "queries_without_hit": scores.n_without_hit,
         "bytes_per_item": arrays["database_codes"].shape[1],
     }
+    if html is not None:
+        from sdc_search.evaluation_report import write_evaluation
+        from sdc_search.protocols import Evaluation, Protocol
+
+        protocol = Protocol(
+            name="of this evaluation",
+            at=at,
+            multi_label=arrays["database_labels"].ndim == 2,
+            ties=ties.value,
+            normalizer=normalizer.value,
+            no_hit=no_hit.value,
+        )
+        evaluation = Evaluation(*scores, protocol=protocol)
+        command = shlex.join(["sdc-search", *context.obj])
+        write_evaluation(html, evaluation, **arrays, name=database_codes.name, command=command)
     print_lines([json.dumps(document)] if json_output else _table_lines(document))
 
 
@@ -438,18 +463,18 @@ def _blame(**subjects: Path | str) -> Iterator[None]:
         raise InputError(f"{origin}: {error}" if origin else str(error)) from error
 
 
-def _check_output(path: Path, suffix: str, inputs: Iterable[Path]) -> None:
+def _check_output(path: Path, suffix: str, inputs: Iterable[Path], option: str = "--output") -> None:
     """Find out before the work, not after it, that its result could not be written."""
     if path.suffix != suffix:
-        raise InputError(f"--output {path} must end in {suffix}")
+        raise InputError(f"{option} {path} must end in {suffix}")
     if path.is_dir():
-        raise InputError(f"--output {path} is a directory; name a file")
+        raise InputError(f"{option} {path} is a directory; name a file")
     if not path.parent.is_dir():
-        raise InputError(f"--output {path}: there is no directory {path.parent}; create it first")
+        raise InputError(f"{option} {path}: there is no directory {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output {path}: the directory {path.parent} is not writable; choose another")
+        raise InputError(f"{option} {path}: the directory {path.parent} is not writable; choose another")
     if path.exists() and any(given.exists() and path.samefile(given) for given in inputs):
-        raise InputError(f"--output {path} would replace an input; choose another name")
+        raise InputError(f"{option} {path} would replace an input; choose another name")
 
 
 def _neighbour_lines(distances: npt.NDArray[Any], ids: npt.NDArray[Any]) -> Iterator[str]:

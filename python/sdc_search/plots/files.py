@@ -53,7 +53,13 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
 def _render(figure: Figure, kind: str, dpi: int) -> bytes:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        # Each drawing lays out anew from where the last one ended; names beside the axes take two to settle.
+        for _ in range(2):
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     buffer = BytesIO()
     with rc_context({"svg.hashsalt": "sdc-search"}):  # else the ids within an SVG are drawn by lot
         FigureCanvasAgg(figure).print_figure(buffer, format=kind, dpi=dpi, metadata=_METADATA[kind])

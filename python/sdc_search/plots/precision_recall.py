@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sdc_search.plots.curves import Curve, draw_curves
 from sdc_search.plots.style import CAPTION_SIZE, FAINT, TICK_SIZE, dress, new_figure
@@ -29,10 +32,7 @@ def precision_recall_figure(curves: Sequence[Curve], *, title: str = "", caption
     """
     figure = new_figure("precision_recall_figure", 6.6, 5.0)
     axes = figure.subplots()
-    percents = [
-        Curve(curve.label, [100.0 * x for x in curve.x], curve.y, published=curve.published)
-        for curve in curves
-    ]
+    percents = [replace(curve, x=100.0 * np.asarray(curve.x, np.float64)) for curve in curves]
     draw_curves(axes, percents, scale=100.0)
     axes.set(xlim=(-1, 101), ylim=(0, 102))
     dress(axes, title=title, x_label="recall, %", y_label="precision, %")

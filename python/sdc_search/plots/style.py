@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sdc_search.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK = "#222222"
 FAINT = "#6b6b6b"
@@ -67,9 +68,9 @@ def require_matplotlib(purpose: str) -> None:
         raise MissingExtraError("matplotlib", "demo", purpose) from error
 
 
-def new_figure(purpose: str, width: float, height: float, **options: Any) -> Any:
+def new_figure(purpose: str, width: float, height: float) -> Figure:
     """Make a white figure of inches, laid out by constraints, without pyplot."""
     require_matplotlib(purpose)
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), facecolor="white", layout="constrained", **options)
+    return Figure(figsize=(width, height), facecolor="white", layout="constrained")
