@@ -73,11 +73,12 @@ def parse_features(dataset: str, texts: list[str]) -> tuple[FeatureSpec, ...]:
     """
     experiment = EXPERIMENTS[dataset]
     known = {spec.backbone: spec for spec in experiment.features}
-    specs = []
+    specs: dict[str, FeatureSpec] = {}
     for text in texts:
         name, _, size = text.partition("@")
         if size and not (size.isdecimal() and int(size)):
             raise ValueError(f"--backbone {text!r}: the size behind @ must be a positive number of pixels")
         spec = known.get(name, FeatureSpec(name))
-        specs.append(FeatureSpec(name, int(size) if size else spec.image_size, spec.options))
-    return tuple(dict.fromkeys(specs)) if specs else experiment.features
+        spec = FeatureSpec(name, int(size) if size else spec.image_size, spec.options)
+        specs[str(spec)] = spec
+    return tuple(specs.values()) or experiment.features
