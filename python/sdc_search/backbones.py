@@ -10,7 +10,7 @@ import hashlib
 import pickle
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sdc_search.errors import CorruptFileError, MissingExtraError
 
@@ -365,15 +366,36 @@ class _OnnxBackbone(Backbone):
         return features.mean(axis=(2, 3)) if features.ndim == 4 else features
 
 
-class _Pooled(nn.Module):
-    """The last feature map, averaged over space."""
+class _EfficientNetLite(nn.Module):
+    """The last feature map, averaged over space; reshaped for speed.
 
-    def __init__(self, network: nn.Module) -> None:
+    Batch norms become part of the convolutions before them, and padding that is alike on all sides part of
+    those after it: faster than the network that it is made from, whose values it keeps up to rounding.
+    """
+
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
+        self._fold(network, (("_conv_stem", "_bn0"), ("_conv_head", "_bn1")))
+        for block in network._blocks:
+            pairs = ("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")
+            self._fold(block, [pair for pair in pairs if hasattr(block, pair[0])])
+        for layer in network.modules():
+            padding = getattr(getattr(layer, "static_padding", None), "padding", ())
+            if padding and len(set(padding)) == 1:
+                layer.padding, layer.static_padding = padding[:2], nn.Identity()
+            elif isinstance(layer, nn.ReLU6):
+                layer.inplace = True
+
+    @staticmethod
+    def _fold(parent: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
+        for convolution, norm in pairs:
+            folded = fuse_conv_bn_eval(getattr(parent, convolution), getattr(parent, norm))
+            setattr(parent, convolution, folded)
+            setattr(parent, norm, nn.Identity())
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        maps: torch.Tensor = self.network.extract_features(batch)  # type: ignore[operator]
+        maps: torch.Tensor = self.network.extract_features(batch)
         return maps.mean((2, 3))
 
 
@@ -389,7 +411,9 @@ def _efficientnet_lite0(weights: Path | None, size: int, device: str) -> Backbon
     # Mean and deviation of the training: 127 and 128 of 255, for every channel.
     transform = Transform(size, size, "bicubic", mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
     output = "the last feature map, averaged over space"
-    return _TorchBackbone("efficientnet_lite0", _Pooled(network), transform, described, output, device)
+    return _TorchBackbone(
+        "efficientnet_lite0", _EfficientNetLite(network.eval()), transform, described, output, device
+    )
 
 
 def _torchvision_backbone(name: str, weights: Path | None, image_size: int | None, device: str) -> Backbone:

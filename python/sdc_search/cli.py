@@ -211,7 +211,7 @@ def extract(
         int | None,
         typer.Option(min=1, help="Side of what the network sees, in pixels.", show_default="the network's"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that it sees at once.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that it sees at once.")] = 32,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and prepare images.")] = 2,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda if there is one.")] = "auto",
     quiet: Quiet = False,

@@ -89,7 +89,7 @@ def extract_features(
     backbone: Backbone,
     folder: Path,
     *,
-    batch_size: int = 64,
+    batch_size: int = 32,
     workers: int = 0,
     report: Callable[[str, int], None] | None = None,
 ) -> Features:
