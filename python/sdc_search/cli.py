@@ -202,6 +202,62 @@ def demo(
         _print_demo(result, [out / name for name in contents])
 
 
+@app.command(epilog="Example: [bold]sdc-search extract photographs --out features[/bold]")
+def extract(
+    images_dir: Annotated[
+        Path,
+        typer.Argument(metavar="IMAGES_DIR", help="Images, also in folders within.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files go.", show_default=False)
+    ],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            "--backbone",
+            metavar="NAME",
+            help="efficientnet_lite0, vgg16, resnet50, vit_b_16, vit_b_16:tokens, pixels, pixels:rgb, "
+            "timm:NAME or the path of an .onnx file.",
+        ),
+    ] = "efficientnet_lite0",
+    weights: Annotated[
+        Path | None,
+        _file_option("--weights", text="Weights instead of the published ones: .pth or .safetensors."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of what the network sees, in pixels.", show_default="the network's"),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that it sees at once.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read and prepare images.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda if there is one.")] = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Turn a folder of images into feature vectors: features.npy, a row an image, and features.json.
+
+    Rows are in the order of the paths. Interrupted, it goes on when it is started again. Images that cannot
+    be read are listed in features.json, and their rows are zero.
+    """
+    from sdc_search.datasets.images import FileImages
+
+    images = FileImages.below(images_dir)
+    make_directory(out, "--out")
+
+    from sdc_search.backbones import load_backbone
+    from sdc_search.extraction import extract_features
+
+    with _blame(weights="--weights", image_size="--image-size", backbone="--backbone", device="--device"):
+        network = load_backbone(backbone, weights=weights, image_size=image_size, device=device)
+        with progress(len(images), quiet=quiet) as report:
+            features = extract_features(
+                images, network, out, batch_size=batch_size, workers=workers, report=report
+            )
+    for image in features.description["unreadable"]:
+        note(f"unreadable: {image['name']}: {image['reason']}", quiet=quiet)
+    shape = " x ".join(f"{side:,}" for side in features.array.shape)
+    note(f"{out / 'features.npy'}: {shape} features, {len(features.unreadable):,} unreadable", quiet=quiet)
+
+
 @app.command(
     epilog="Example: [bold]sdc-search train features.npy --bits 64 --output model.safetensors[/bold]"
 )
