@@ -51,7 +51,7 @@ def block(
         Measure(_MAP, f"mAP@{queries.protocol.at}, %", percent),
         Measure("collapse", "pairs of items at the commonest distance, %", percent, higher_is_better=False),
         Measure(
-            "n_without_hit", "queries without a hit", lambda value: f"{value:.1f}", higher_is_better=False
+            "n_without_hit", "queries without a hit", lambda value: f"{value:.1f}", higher_is_better=None
         ),
         *(_OF_THE_FIT if queries is data.query_sets[0] else ()),
     ]
