@@ -73,7 +73,8 @@ class GraphSDC(TrainedHasher):
     Notes
     -----
     Above 8,000 items the graph joins all of them, but the similarities are computed among, and the training
-    runs on, 8,000 drawn at random. Training is in float32 whatever the features are.
+    runs on, 8,000 drawn at random; the first walk then ends after five steps, see
+    `sdc_search.graph.diffusion`. Training is in float32 whatever the features are.
 
     Examples
     --------
