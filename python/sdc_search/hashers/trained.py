@@ -189,6 +189,10 @@ class TrainedHasher(Hasher):
         """Make the linear layer, if any, behind which views are made and training begins; it stays fixed."""
         return nn.Sequential()
 
+    def _scale(self, X: FeatureRows, mean: npt.NDArray[np.float64] | None) -> float:
+        """Return what features, minus `mean` where it is given, are multiplied by."""
+        return float(1 / np.sqrt(X.mean_square(mean)))
+
     def _n_views(self, settings: SimpleNamespace) -> int:
         """Return how many views a batch has: 0 for rows ``(N, d)``, 3 with the item itself as view 0."""
         return 0
@@ -226,7 +230,7 @@ class TrainedHasher(Hasher):
         device = _device(self.device)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         mean = X.mean() if settings.center else None
-        settings.scale = float(1 / np.sqrt(X.mean_square(mean)))
+        settings.scale = self._scale(X, mean)
         settings.first_layer = self._reduction(X, settings)
         settings.n_inputs = settings.first_layer[0].out_features if settings.first_layer else X.n_features
         objective = self._objective(X, settings, generator).to(device)
