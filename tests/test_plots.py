@@ -73,20 +73,22 @@ def test_images_keep_their_shape_within_the_square() -> None:
 
 
 def test_no_two_of_many_lines_look_alike() -> None:
-    assert len({line_style(place) for place in range(72)}) == 72
+    assert len({line_style(place) for place in range(90)}) == 90
 
 
 def test_map_over_bits_draws_values_spreads_and_references() -> None:
     figure = plots.map_over_bits_figure(
         [
             Curve("LSH", [16, 32, 64], [0.2, np.nan, 0.4], [0.01, 0.01, 0.02]),
-            Curve("SDC (paper)", [16, 64], [0.3, 0.6], published=True),
+            Curve("SDC", [16, 64], [0.3, 0.6], published=True),
+            Curve("SDC", [16, 64], [0.2, 0.5]),
         ],
         references={"chance": 0.1},
         measure="mAP@100",
     )
     axes = figure.axes[0]
-    measured, published = axes.containers
+    measured, published, same = axes.containers
+    assert published.lines[0].get_color() == same.lines[0].get_color() != measured.lines[0].get_color()
     np.testing.assert_allclose(measured.lines[0].get_xydata(), [[16, 20], [64, 40]])
     bars = [segment[:, 1].tolist() for segment in measured.lines[2][0].get_segments()]
     np.testing.assert_allclose(bars, [[19, 21], [38, 42]])
@@ -94,7 +96,7 @@ def test_map_over_bits_draws_values_spreads_and_references() -> None:
     assert measured.lines[0].get_markerfacecolor() != "white"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "32", "64"]
     assert axes.get_ylabel() == "mAP@100, %"
-    assert {text.get_text() for text in axes.texts} == {"chance", "LSH", "SDC (paper)"}
+    assert {text.get_text() for text in axes.texts} == {"chance", "LSH", "SDC", "SDC (paper)"}
 
 
 def test_names_at_the_ends_never_overlap_and_keep_the_order() -> None:
@@ -108,11 +110,12 @@ def test_names_at_the_ends_never_overlap_and_keep_the_order() -> None:
 
 
 def test_precision_recall_is_in_percent() -> None:
-    figure = plots.precision_recall_figure([Curve("LSH", [0.1, 0.5], [0.9, 0.3])], title="32 bits")
+    curves = [Curve("LSH", [0.1, 0.5], [0.9, 0.3]), Curve("SDC", [0.1, 0.5], [0.9, 0.5])]
+    figure = plots.precision_recall_figure(curves, title="32 bits")
     axes = figure.axes[0]
     np.testing.assert_allclose(axes.containers[0].lines[0].get_xydata(), [[10, 90], [50, 30]])
     assert (axes.get_title(), axes.get_xlabel()) == ("32 bits", "recall, %")
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["LSH"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SDC", "LSH"]
 
 
 @pytest.mark.parametrize(("largest", "scale"), [(10, "linear"), (1000, "log")])
@@ -171,7 +174,7 @@ def test_code_square_counts_pairs() -> None:
     np.testing.assert_allclose(first.get_offsets(), [[0.5, 1.0], [0.5, 0.5]])
     assert len(second.get_offsets()) == 1
     assert len(corners.get_offsets()) == 4
-    codes, features = lower.containers
+    features, codes = lower.containers
     assert [round(bar.get_height(), 6) for bar in codes if bar.get_height()] == [66.666667, 33.333333]
     assert sum(bar.get_height() for bar in features) == pytest.approx(100)
 

@@ -39,7 +39,14 @@ class Browser:
             os.dup2(theirs[0], 3)
             os.dup2(theirs[1], 4)
 
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--hide-scrollbars",
+            "--remote-debugging-pipe",
+        ]
         self.process = subprocess.Popen(
             [program, *flags, f"--user-data-dir={profile}", "about:blank"],
             preexec_fn=arrange,
@@ -87,8 +94,9 @@ class Browser:
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        wishes = {"color-scheme": "dark" if dark else "light", "reduced-motion": "reduce"}
+        features = [{"name": f"prefers-{name}", "value": value} for name, value in wishes.items()]
+        self.call("Emulation.setEmulatedMedia", features=features)
         self.seen.clear()
         self.call("Page.navigate", url=path.as_uri())
         deadline = time.monotonic() + 60
@@ -238,6 +246,6 @@ def test_everything_is_there_without_scripts(browser: Browser, page: Path) -> No
     try:
         browser.open(page, WIDE)
         assert len(shown(browser)) == 4 * 3
-        assert browser.run("getComputedStyle(document.querySelector('.controls')).display") == "none"
+        assert browser.run("getComputedStyle(document.querySelector('.slider')).display") == "none"
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)

@@ -58,7 +58,7 @@ def code_square_figure(squares: Sequence[CodeSquare]) -> Figure:
         matplotlib is not installed.
     """
     figure = new_figure("code_square_figure", 3.5 * len(squares), 6.6)
-    upper, lower = figure.subplots(2, len(squares), squeeze=False)
+    upper, lower = figure.subplots(2, len(squares), sharey="row", squeeze=False)
     for axes, square in zip(upper, squares, strict=True):
         points = square.projections / max(float(np.abs(square.projections).max()), 1e-12)
         for label in np.unique(square.labels):
@@ -77,16 +77,16 @@ def code_square_figure(squares: Sequence[CodeSquare]) -> Figure:
         axes.axvline(0, color=FAINT, linewidth=0.8)
         axes.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), aspect="equal", xticks=[], yticks=[])
         axes.set_title(square.title, size=11, color=INK)
-    edges = np.linspace(-1.05, 1.05, 43)
+    edges = np.linspace(-1.025, 1.025, 42)  # bars are centred on what similarities of two bits can be
     for axes, square in zip(lower, squares, strict=True):
         signs = np.where(square.projections > 0, 1.0, -1.0)
         similarities = (signs @ signs.T / 2)[np.triu_indices(len(signs), 1)]
-        for values, color, name in (
-            (similarities, BAR_SAME_CLASS, "codes"),
-            (square.cosines, BAR, "features, cosine"),
+        for values, color, width, name in (
+            (square.cosines, BAR, 1.0, "features, cosine"),
+            (similarities, BAR_SAME_CLASS, 0.5, "codes"),
         ):
             share = np.full(len(values), 100.0 / len(values))
-            axes.hist(values, edges, weights=share, color=color, label=name)
+            axes.hist(values, edges, weights=share, color=color, rwidth=width, label=name)
         dress(axes, x_label="similarity of a pair", grid=False)
         axes.set(xlim=(-1.1, 1.1), ylim=(0, 102))
         axes.set_xticks([-1, 0, 1], ["\N{MINUS SIGN}1", "0", "1"])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdc_search.plots.curves import Curve, draw_curves, name_ends
-from sdc_search.plots.style import CAPTION_SIZE, FAINT, TICK_SIZE, dress, new_figure
+from sdc_search.plots.curves import Curve, curve_ends, draw_curves, name_ends
+from sdc_search.plots.style import CAPTION_SIZE, FAINT, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,21 +55,14 @@ def map_over_bits_figure(
     axes.set_xscale("log", base=2)
     lengths = np.unique(np.concatenate([np.asarray(curve.x) for curve in curves]))
     axes.set_xticks(lengths, [f"{n_bits:g}" for n_bits in lengths])
-    axes.set_xlim(lengths[0] / 1.12, lengths[-1] * 1.12)
+    right = lengths[-1] * 1.12
+    axes.set_xlim(lengths[0] / 1.12, right)
+    ends = curve_ends(curves, scale=100.0)
     for place, (name, value) in enumerate((references or {}).items()):
         style = _REFERENCE_DASHES[place % len(_REFERENCE_DASHES)]
-        axes.axhline(100 * value, color=FAINT, linewidth=1.2, linestyle=style, label=name, zorder=0)
-        axes.annotate(
-            name,
-            xy=(0.01, 100 * value),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 2),
-            textcoords="offset points",
-            size=TICK_SIZE,
-            color=FAINT,
-            va="bottom",
-        )
+        axes.axhline(100 * value, color=FAINT, linewidth=1.2, linestyle=style, zorder=0)
+        ends.append((name, FAINT, right, 100 * value))
     dress(axes, x_label="bits of a code", y_label=f"{measure}, %")
-    name_ends(axes, curves, scale=100.0, height=0.8 * height)
+    name_ends(axes, ends, height=0.8 * height)
     figure.supxlabel(caption, size=CAPTION_SIZE, color=FAINT)
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdc_search.plots.curves import Curve, draw_curves, name_ends
+from sdc_search.plots.curves import Curve, draw_curves, name_in_legend
 from sdc_search.plots.style import CAPTION_SIZE, FAINT, dress, new_figure
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ def precision_at_n_figure(curves: Sequence[Curve], *, title: str = "", caption: 
     MissingExtraError
         matplotlib is not installed.
     """
-    height = 5.0
-    figure = new_figure("precision_at_n_figure", 7.2, height)
+    figure = new_figure("precision_at_n_figure", 7.6, 4.8)
     axes = figure.subplots()
     draw_curves(axes, curves, scale=100.0)
     smallest = min(float(np.min(np.asarray(curve.x))) for curve in curves)
@@ -39,6 +38,6 @@ def precision_at_n_figure(curves: Sequence[Curve], *, title: str = "", caption: 
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     dress(axes, title=title, x_label="N, items retrieved", y_label="precision@N, %")
-    name_ends(axes, curves, scale=100.0, height=0.8 * height)
+    name_in_legend(figure, axes, curves)
     figure.supxlabel(caption, size=CAPTION_SIZE, color=FAINT)
     return figure

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdc_search.plots.curves import Curve, draw_curves
-from sdc_search.plots.style import CAPTION_SIZE, FAINT, TICK_SIZE, dress, new_figure
+from sdc_search.plots.curves import Curve, draw_curves, name_in_legend
+from sdc_search.plots.style import CAPTION_SIZE, FAINT, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,19 +30,12 @@ def precision_recall_figure(curves: Sequence[Curve], *, title: str = "", caption
     MissingExtraError
         matplotlib is not installed.
     """
-    figure = new_figure("precision_recall_figure", 6.6, 5.0)
+    figure = new_figure("precision_recall_figure", 7.6, 4.8)
     axes = figure.subplots()
     percents = [replace(curve, x=100.0 * np.asarray(curve.x, np.float64)) for curve in curves]
     draw_curves(axes, percents, scale=100.0)
     axes.set(xlim=(-1, 101), ylim=(0, 102))
     dress(axes, title=title, x_label="recall, %", y_label="precision, %")
-    axes.legend(
-        loc="upper right",
-        frameon=True,
-        framealpha=0.9,
-        edgecolor="none",
-        fontsize=TICK_SIZE,
-        handlelength=3.4,
-    )
+    name_in_legend(figure, axes, curves)
     figure.supxlabel(caption, size=CAPTION_SIZE, color=FAINT)
     return figure

@@ -26,8 +26,12 @@ LABEL_SIZE = 10.5
 TICK_SIZE = 9.5
 CAPTION_SIZE = 9.5
 
-# Okabe & Ito 2008, its yellow replaced by an olive and its orange darkened, since lines are thin on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C98500", "#3C9DD0", "#222222", "#8a7d00")
+# Okabe & Ito 2008, its yellow replaced by an olive and its orange darkened, since lines are thin on white; a
+# violet and a brown make ten.
+COLORS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C98500", "#3C9DD0", "#222222", "#8a7d00"),
+    *("#6B3FA0", "#8C4A2F"),
+)
 MARKERS = "osD^vPX*<"
 _DASHES = ("solid", "dashed", "dashdot")
 
@@ -41,7 +45,7 @@ class LineStyle(NamedTuple):
 
 
 def line_style(place: int) -> LineStyle:
-    """Return the style of the line that is drawn `place`-th; the first 72 all differ."""
+    """Return the style of the line that is drawn `place`-th; the first 90 all differ."""
     return LineStyle(
         COLORS[place % len(COLORS)], _DASHES[place % len(_DASHES)], MARKERS[place % len(MARKERS)]
     )

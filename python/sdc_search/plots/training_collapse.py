@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sdc_search.plots.curves import Curve, draw_curves, name_ends
-from sdc_search.plots.style import CAPTION_SIZE, FAINT, TICK_SIZE, dress, new_figure
+from sdc_search.plots.curves import Curve, curve_ends, draw_curves, name_ends
+from sdc_search.plots.style import CAPTION_SIZE, FAINT, dress, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,19 +39,9 @@ def training_collapse_figure(
     draw_curves(axes, curves, scale=100.0)
     fair = 100.0 * float(binom.pmf(n_bits // 2, n_bits, 0.5))
     axes.axhline(fair, color=FAINT, linewidth=1.2, linestyle=(0, (1, 2)), zorder=0)
-    axes.annotate(
-        f"{n_bits} independent fair bits",
-        xy=(0.99, fair),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, -3),
-        textcoords="offset points",
-        size=TICK_SIZE,
-        color=FAINT,
-        ha="right",
-        va="top",
-    )
+    reference = (f"{n_bits} fair bits", FAINT, axes.get_xlim()[1], fair)
     axes.set_ylim(bottom=0)
     dress(axes, title=title, x_label="epoch", y_label="pairs at the commonest distance, %")
-    name_ends(axes, curves, scale=100.0, height=0.8 * height)
+    name_ends(axes, [*curve_ends(curves, scale=100.0), reference], height=0.8 * height)
     figure.supxlabel(caption, size=CAPTION_SIZE, color=FAINT)
     return figure

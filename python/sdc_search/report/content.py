@@ -194,6 +194,11 @@ def lengths(block: Block) -> list[int]:
     return sorted({n_bits for row in block.rows for n_bits in row.values})
 
 
+def rows_of(block: Block, measure: Measure) -> list[Row]:
+    """Return the rows of a measure's table: those that have it at any length."""
+    return [row for row in block.rows if any(cell(row, n, measure) is not None for n in row.values)]
+
+
 def cell(row: Row, n_bits: int, measure: Measure) -> tuple[float, float | None] | None:
     """Return a table's mean and spread, None where there is no mean."""
     mean, spread = row.values.get(n_bits, {}).get(measure.key, (math.nan, None))

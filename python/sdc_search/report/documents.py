@@ -22,6 +22,7 @@ from sdc_search.report.content import (
     flat_machine,
     has_published_rows,
     lengths,
+    rows_of,
 )
 
 
@@ -57,7 +58,7 @@ def _table(block: Block, measure: Measure, *, with_references: bool) -> list[str
     lines = [
         ["method", *(f"{n_bits} bits" for n_bits in columns)],
         ["---", *["---:"] * len(columns)],
-        *([_name(row), *(_cell(block, row, n, measure) for n in columns)] for row in block.rows),
+        *([_name(row), *(_cell(block, row, n, measure) for n in columns)] for row in rows_of(block, measure)),
     ]
     if with_references:
         lines += [

@@ -31,6 +31,7 @@ from sdc_search.report.content import (
     flat_machine,
     has_published_rows,
     lengths,
+    rows_of,
 )
 
 if TYPE_CHECKING:
@@ -107,13 +108,14 @@ def _table(block: Block, measure: Measure, *, with_references: bool) -> str:
     first = "ascending" if measure.higher_is_better is False else "descending"
     headings = _heading("method", "ascending") + "".join(_heading(f"{n} bits", first) for n in columns)
     best = {n_bits: best_rows(block, n_bits, measure) for n_bits in columns}
-    found = [value[0] for row in block.rows for n in columns if (value := cell(row, n, measure)) is not None]
+    shown = rows_of(block, measure)
+    found = [value[0] for row in shown for n in columns if (value := cell(row, n, measure)) is not None]
     largest = max(found, default=0.0)
     rows = "\n".join(
         f'<tr class="{row.source}">{_row_heading(row)}'
         + "".join(_cell(row, n, measure, best=row in best[n], largest=largest) for n in columns)
         + "</tr>"
-        for row in block.rows
+        for row in shown
     )
     references = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
@@ -168,8 +170,9 @@ def _figures_section(figures: Sequence[ReportFigure]) -> str:
         shape = ' class="wide"' if width > 1.7 * height else ""
         caption = escape(figure.caption)
         cards.append(
-            f'<figure{shape}><img src="{uri}" alt="{caption}" width="{96 * width:.0f}" '
-            f'height="{96 * height:.0f}"><figcaption>{caption}</figcaption></figure>'
+            f'<figure{shape}><div class="frame" tabindex="0"><img src="{uri}" alt="{caption}"'
+            f' width="{96 * width:.0f}" height="{96 * height:.0f}"></div>'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
     return f'<section id="figures"><h2>Figures</h2><div class="figures">{"".join(cards)}</div></section>'
 
@@ -215,8 +218,7 @@ def _retrieval_section(examples: RetrievalExamples) -> str:
     return (
         f'<section id="retrieval"><h2>Retrieval</h2><div class="text"><p>{escape(examples.caption)}</p></div>'
         f'<svg class="store" width="0" height="0" aria-hidden="true"><defs>{"".join(symbols)}</defs></svg>'
-        f'<form class="controls">{slider}<fieldset><legend>Methods</legend>{boxes}</fieldset></form>'
-        f'<div class="queries">{queries}</div></section>'
+        f"<form><fieldset><legend>Methods</legend>{boxes}</fieldset>{slider}{queries}</form></section>"
     )
 
 
@@ -245,7 +247,8 @@ def _query(
         strips.append(
             f'<div class="ranking" data-bits="{ranking.n_bits}" data-method="{method}">'
             f"<h4>{escape(ranking.method)} <small>{ranking.n_bits} bits</small>"
-            f"<span>{right} of {len(ranking.right[place])} right</span></h4><ol>{hits}</ol></div>"
+            f"<span>{right} of {len(ranking.right[place])} right</span></h4>"
+            f'<ol style="--k: {len(ranking.items[place])}">{hits}</ol></div>'
         )
     return (
         f'<article><div class="asked">{_use(f"query-{place}", f"query: {label}")}'
