@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sdc_search.native import core
 
@@ -20,3 +22,15 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     core.set_isa(request.param)
     yield request.param
     core.set_isa(before)
+
+
+@pytest.fixture
+def write_images() -> Callable[[Path, Iterable[str]], None]:
+    """Return a function that writes small images of different colours under a folder."""
+
+    def write(root: Path, paths: Iterable[str]) -> None:
+        for number, path in enumerate(paths):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 6), (number % 256, 40, 200)).save(root / path)
+
+    return write

@@ -80,19 +80,21 @@ def _load(name: str, published_name: str, root: Path, crop: bool, n_images: int 
             f"{path} is not a ground truth: expected imlist, qimlist and gnd with bbx, easy, hard and junk; "
             f"{type(error).__name__}: {error}"
         ) from error
-    if len(entries) != len(queries) or any(len(box) != 4 for box in boxes):
+    if len(entries) != len(queries) or not queries:
         raise CorruptFileError(
-            f"{path} holds {len(queries)} queries, but {len(entries)} entries of ground truth; each must "
-            "have one, with a box of 4 edges"
+            f"{path} holds {len(queries)} queries and ground truth of {len(entries)}, expected one for each"
         )
+    for query, box in zip(queries, boxes, strict=True):
+        if len(box) != 4:
+            raise CorruptFileError(f"{path} gives query {query} a box of {len(box)} edges, expected 4")
     if n_images is not None:
         check_count(path, "queries", len(queries), _N_QUERIES)
         check_count(path, "images", len(database), n_images)
-    last = max(
-        (int(rows.max()) for entry in ground_truth for rows in entry.values() if rows.size), default=-1
-    )
-    if last >= len(database):
-        raise CorruptFileError(f"{path} names image {last}, but lists only {len(database)}")
+    named = np.concatenate([rows for entry in ground_truth for rows in entry.values()])
+    if (wrong := (named < 0) | (named >= len(database))).any():
+        raise CorruptFileError(
+            f"{path} names image {named[np.argmax(wrong)]}, but lists {len(database)}, from 0"
+        )
     names = [*queries, *database]
     crops = [*((box[0], box[1], box[2], box[3]) for box in boxes), *[None] * len(database)] if crop else None
     return LandmarkDataset(
