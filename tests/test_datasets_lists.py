@@ -198,7 +198,7 @@ def test_nuswide_half_unpacked(tmp_path: Path, write_images, nuswide) -> None:
     for text, count in ((whole[:200], 100), (whole.replace("1", "2"), N_IMAGES)):
         path.write_text(text)
         with pytest.raises(
-            CorruptFileError, match=f"Labels_concept03.txt holds {count} values, expected a 0 or 1"
+            CorruptFileError, match=f"Labels_concept03.txt holds {count} digits, expected a 0 or 1"
         ):
             load_dataset("nuswide", tmp_path, verify=False)
     for extra in list(folder.iterdir())[:5]:

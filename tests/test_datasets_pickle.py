@@ -93,6 +93,13 @@ def test_false_shapes_are_refused() -> None:
             load_restricted(PATH, wrong)
 
 
+def test_what_may_be_called_cannot_be_changed() -> None:
+    for name in (b"c_codecs\nencode\n", b"cnumpy\nndarray\n", b"cnumpy.core.multiarray\nscalar\n"):
+        for state in (b"}U\x01aK\x01s", b"N}U\x01aK\x01s\x86"):
+            with pytest.raises(CorruptFileError, match=r"a\.pkl is not a whole pickle"):
+                load_restricted(PATH, b"\x80\x02" + name + state + b"b.")
+
+
 def test_every_truncation_is_an_error() -> None:
     for length in range(len(PYTHON_2)):
         with pytest.raises(CorruptFileError, match=r"a\.pkl is"):

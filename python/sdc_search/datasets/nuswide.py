@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,10 +126,10 @@ def _read_ground_truth(root: Path, verify: bool) -> tuple[list[str], npt.NDArray
 
 
 def _read_column(path: Path, n_images: int) -> npt.NDArray[np.bool_]:
-    values: Sequence[str] = path.read_text(encoding="utf-8").split()
-    if len(values) != n_images or set(values) - {"0", "1"}:
+    digits = path.read_bytes().translate(None, b" \t\r\n")
+    if len(digits) != n_images or set(digits) - set(b"01"):
         raise CorruptFileError(
-            f"{path} holds {len(values)} values, expected a 0 or 1 for each of the {n_images} images listed"
+            f"{path} holds {len(digits)} digits, expected a 0 or 1 for each of the {n_images} images listed"
         )
-    column: npt.NDArray[np.bool_] = np.array(values) == "1"
+    column: npt.NDArray[np.bool_] = np.frombuffer(digits, np.uint8) == ord("1")
     return column

@@ -102,14 +102,29 @@ def _no_bytes() -> bytes:
     return b""
 
 
+class _Function:
+    """A function to be called and not, as a pickle could, given attributes."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setstate__(self, state: object) -> None:
+        raise ValueError("a function has no state")
+
+
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     # How Python 3 writes bytes for Python 2: as text, or as a call where there are none.
-    ("_codecs", "encode"): _encode,
-    ("__builtin__", "bytes"): _no_bytes,
+    ("_codecs", "encode"): _Function(_encode),
+    ("__builtin__", "bytes"): _Function(_no_bytes),
     ("numpy", "dtype"): _PickledDtype,
     ("numpy", "ndarray"): PickledArray,
     **{
-        (f"numpy.{core}.multiarray", name): function
+        (f"numpy.{core}.multiarray", name): _Function(function)
         for core in ("core", "_core")
         for name, function in (("_reconstruct", _reconstruct), ("scalar", _scalar))
     },

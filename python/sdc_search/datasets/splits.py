@@ -122,7 +122,7 @@ def seeded_order(names: Sequence[str], seed: int) -> Rows:
     --------
     >>> from sdc_search.datasets.splits import seeded_order
     >>> seeded_order(["a.jpg", "b.jpg", "c.jpg"], seed=0).tolist()
-    [1, 0, 2]
+    [2, 1, 0]
     """
     seed = as_count("seed", seed, minimum=0)
     keys = [hashlib.sha256(f"{seed}/{name}".encode()).digest() for name in names]
