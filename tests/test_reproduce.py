@@ -18,6 +18,7 @@ from sdc_search.datasets import load_dataset
 from sdc_search.labelled_features import LabelledFeatures, QuerySet
 from sdc_search.method_specs import parse_methods
 from sdc_search.protocols import Protocol
+from sdc_search.published_figures import published_rows
 from sdc_search.quality_cells import Summary, plan_cells, run_cells, summarize
 from sdc_search.reproduction import estimates, figures
 from sdc_search.reproduction.experiments import EXPERIMENTS
@@ -63,7 +64,7 @@ def run(root: Path) -> Callable[..., int]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures out, which take longer than all the rest."""
-    monkeypatch.setattr(figures, "draw", lambda material, summaries: [])
+    monkeypatch.setattr(figures, "draw", lambda *arguments: [])
 
 
 def document(root: Path) -> dict[str, Any]:
@@ -92,8 +93,8 @@ def test_one_command_gives_the_report(
 
     drawn = []
 
-    def few(material: figures.Material, summaries: Any) -> Any:
-        drawn.extend(draw(material, summaries))
+    def few(*arguments: Any) -> Any:
+        drawn.extend(draw(*arguments))
         return drawn[:1]  # rendering them takes longer than all the rest
 
     draw = figures.draw
@@ -279,7 +280,10 @@ def test_figures_of_items_with_several_labels(root: Path, tmp_path: Path) -> Non
     cells = plan_cells(parse_methods(["LSH", "ITQ"]), [4, 8], 1, data)
     measured, _ = run_cells(cells, tmp_path, lambda text, done: None)
     material = figures.read_material("1", data, images, ("a", "b", "c"), cells, tmp_path)
-    drawn = figures.draw(material, {queries.title: summarize(measured, queries)})
+    summaries = {queries.title: summarize(measured, queries)}
+    drawn = figures.draw(
+        material, summaries, {queries.title: {"float cosine": 0.5}}, published_rows("coco", "resnet50")
+    )
     assert [figure.name for figure in drawn] == [
         *("1-map-1", "1-precision-recall", "1-precision-at-n", "1-similarities")
     ]

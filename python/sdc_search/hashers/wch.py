@@ -110,11 +110,13 @@ class WCH(ContrastiveHasher):
         norm = nn.LayerNorm(settings.n_inputs, eps=_NORM_EPS)
         return _WCHObjective(self, nn.Sequential(norm, *layers))
 
-    def _arrays(self, objective: nn.Module, mean: npt.NDArray[np.float64] | None, scale: float) -> State:
+    def _arrays(
+        self, objective: nn.Module, mean: npt.NDArray[np.float64] | None, settings: SimpleNamespace
+    ) -> State:
         assert isinstance(objective.encoder, nn.Sequential)
         norm, *layers = objective.encoder
         if not isinstance(norm, nn.LayerNorm):
-            return super()._arrays(objective, mean, scale)
+            return super()._arrays(objective, mean, settings)
         affine = {f"norm_{name}": value.detach().cpu().numpy() for name, value in norm.named_parameters()}
         return {**affine, **fold(nn.Sequential(*layers), None, 1.0)}
 

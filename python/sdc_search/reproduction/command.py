@@ -202,6 +202,7 @@ def _report(
     command: str,
 ) -> Report:
     from sdc_search.benchmarks.machine import describe
+    from sdc_search.published_figures import published_rows
     from sdc_search.quality_cells import kept_references, summarize
     from sdc_search.report import Report
     from sdc_search.reproduction import figures as drawing
@@ -213,8 +214,10 @@ def _report(
         if not own:
             continue
         summaries = {queries.title: summarize(own, queries) for queries in data.query_sets}
+        references = {
+            queries.title: kept_references(data, queries, cell_folder) for queries in data.query_sets
+        }
         for queries in data.query_sets:
-            references = kept_references(data, queries, cell_folder)
             tables.append(
                 block(
                     name,
@@ -222,14 +225,15 @@ def _report(
                     data,
                     queries,
                     summaries[queries.title],
-                    references,
+                    references[queries.title],
                     opened.description,
                 )
             )
         material = drawing.read_material(
             f"{place + 1}", data, source.part.images, source.dataset.class_names, list(own), cell_folder
         )
-        pictures += drawing.draw(material, summaries)
+        published = published_rows(name, source.spec.backbone)
+        pictures += drawing.draw(material, summaries, references, published)
         if retrieval is None:
             retrieval = drawing.retrieval_examples(material)
     return Report(

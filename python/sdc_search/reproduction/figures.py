@@ -27,6 +27,7 @@ from sdc_search.plots import (
     similarity_figure,
     training_collapse_figure,
 )
+from sdc_search.published_figures import PublishedRow
 from sdc_search.quality_cells import Cell, Codes, Summary, read_codes
 from sdc_search.report import Ranking, ReportFigure, RetrievalExamples
 
@@ -91,18 +92,25 @@ def read_material(
     return Material(slug, data, images, class_names, codes)
 
 
-def draw(material: Material, summaries: Mapping[str, Sequence[Summary]]) -> list[ReportFigure]:
+def draw(
+    material: Material,
+    summaries: Mapping[str, Sequence[Summary]],
+    references: Mapping[str, Mapping[str, float]],
+    published: Sequence[PublishedRow] = (),
+) -> list[ReportFigure]:
     """Draw all figures of a block.
 
     Parameters
     ----------
     material
         With the codes of at least one cell.
-    summaries
+    summaries, references
         Of each set of queries, by its title.
+    published
+        Drawn beside what was measured.
     """
     figures = [
-        *_scores_over_bits(material, summaries),
+        *_scores_over_bits(material, summaries, references, published),
         *_curves(material),
         _similarities(material),
         *_collapse(material),
@@ -112,8 +120,17 @@ def draw(material: Material, summaries: Mapping[str, Sequence[Summary]]) -> list
     return figures
 
 
-def _scores_over_bits(material: Material, summaries: Mapping[str, Sequence[Summary]]) -> list[ReportFigure]:
+def _scores_over_bits(
+    material: Material,
+    summaries: Mapping[str, Sequence[Summary]],
+    references: Mapping[str, Mapping[str, float]],
+    published: Sequence[PublishedRow],
+) -> list[ReportFigure]:
     name = "mean_average_precision"
+    papers = [
+        Curve(f"{row.method} (paper)", list(row.scores), list(row.scores.values()), published=True)
+        for row in published
+    ]
     figures = []
     for place, queries in enumerate(material.data.query_sets):
         lines: dict[str, list[Summary]] = {}
@@ -130,11 +147,10 @@ def _scores_over_bits(material: Material, summaries: Mapping[str, Sequence[Summa
         ]
         measure = f"mAP@{queries.protocol.at}"
         caption = f"{measure} over the length of the codes: {material.data.title}, {queries.title}."
-        figures.append(
-            ReportFigure(
-                f"{material.slug}-map-{place + 1}", caption, map_over_bits_figure(curves, measure=measure)
-            )
-        )
+        # Not chance, which would press the curves together.
+        levels = {key: value for key, value in references[queries.title].items() if key == "float cosine"}
+        figure = map_over_bits_figure([*curves, *papers], references=levels, measure=measure)
+        figures.append(ReportFigure(f"{material.slug}-map-{place + 1}", caption, figure))
     return figures
 
 
