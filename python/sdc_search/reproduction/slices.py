@@ -73,7 +73,8 @@ def slice_datasets(datasets: Sequence[Dataset], fraction: float) -> Slice:
     """
     first = datasets[0]
     train = _drawn(first.train, fraction)
-    database = np.union1d(train, _drawn(np.setdiff1d(first.database, first.train), fraction))
+    learnt = np.intersect1d(train, first.database)  # published lists may keep the two apart
+    database = np.union1d(learnt, _drawn(np.setdiff1d(first.database, first.train), fraction))
     queries = [_drawn(dataset.query, fraction) for dataset in datasets]
     rows = np.unique(np.concatenate([train, database, *queries]))
     note = "" if fraction == 1 else f" Of all this, a seeded fraction of {fraction:g} is used."
