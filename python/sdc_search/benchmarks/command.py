@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from sdc_search.console import InputError, Json, Quiet, make_directory, print_lines, progress, render
+from sdc_search.console import (
+    InputError,
+    Json,
+    Quiet,
+    SeveralValues,
+    make_directory,
+    print_lines,
+    progress,
+    render,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sdc_search.benchmarks.cases import Case, Result
-    from sdc_search.benchmarks.quality import Cell, Measurement, Summary
+    from sdc_search.quality_cells import Cell, Measurement, Summary
 
 _TABLE_WIDTH = 150
 
@@ -101,25 +109,8 @@ def losses(
     _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
 
 
-class _SeveralValues(TyperCommand):
-    """A command whose ``--bits`` and ``--methods`` take every word up to the next option."""
-
-    _OPTIONS = ("--bits", "--methods")
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words: list[str] = []
-        option = None
-        for word in args:
-            if word.startswith("-"):
-                option = word if word in self._OPTIONS else None
-                words += [] if option else [word]
-            else:
-                words += [option, word] if option else [word]
-        return super().parse_args(ctx, words)
-
-
 @app.command(
-    cls=_SeveralValues,
+    cls=SeveralValues,
     epilog="Example: [bold]sdc-search benchmark quality --methods LSH ITQ SDC --bits 16 32 --seeds 3[/bold]",
 )
 def quality(
@@ -164,14 +155,16 @@ def quality(
     from sdc_search.benchmarks.requirements import require
 
     require("matplotlib")
-    from sdc_search.benchmarks import quality as suite
+    from sdc_search import quality_cells as suite
     from sdc_search.benchmarks.quality_data import bundled_data, read_data
+    from sdc_search.method_specs import parse_methods
 
     try:
-        chosen = suite.parse_methods(methods or [], preset)
+        chosen = parse_methods(methods or [], preset)
         content = bundled_data() if data is None else read_data(data)
         cells = suite.plan_cells(chosen, bits or [16, 32, 64], seeds, content, train_rows)
-        references = suite.references(content)
+        (queries,) = content.query_sets
+        references = suite.references(content, queries)
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from error
     folder = out / "quality-cells"
@@ -180,20 +173,20 @@ def quality(
         return
     make_directory(folder, "--out")
     with progress(len(cells), quiet=quiet, log=True) as report:
-        measured, failures = suite.run_cells(cells, content, folder, report)
-    learnt = len(content.train_rows) if train_rows is None else train_rows
+        measured, failures = suite.run_cells(cells, folder, report)
+    learnt = len(content.train) if train_rows is None else train_rows
     heading = (
-        f"{content.name}: {len(content.database):,} items, {learnt:,} to learn from,"
-        f" {len(content.query):,} queries, seeds: {seeds}"
+        f"{content.title}: {len(queries.database):,} items, {learnt:,} to learn from,"
+        f" {len(queries.query):,} queries, seeds: {seeds}"
     )
-    summaries = suite.summarize(measured)
+    summaries = suite.summarize(measured, queries)
     _report_quality(heading, summaries, measured, references, failures, out, quiet, json_output)
     if failures:
         raise InputError("; ".join(failures))
 
 
 @app.command(
-    cls=_SeveralValues,
+    cls=SeveralValues,
     epilog="Example: [bold]sdc-search benchmark collapse --methods ITQ SDC --seeds 3[/bold]",
 )
 def collapse(
@@ -216,7 +209,7 @@ def collapse(
     from sdc_search.atomic_files import atomic_file
     from sdc_search.benchmarks import collapse as toy
     from sdc_search.benchmarks.collapse_figure import collapse_figure
-    from sdc_search.benchmarks.quality import parse_methods
+    from sdc_search.method_specs import parse_methods
     from sdc_search.plots import png_bytes
 
     try:
@@ -276,7 +269,10 @@ def _report_quality(
         "machine": machine,
         "references": dict(references),
         "summaries": [asdict(summary) for summary in summaries],
-        "cells": [{"method": c.method.label, **c.settings, **asdict(m)} for c, m in measured.items()],
+        "cells": [
+            {"method": c.method.label, "n_bits": c.n_bits, "seed": c.seed, **c.settings, **asdict(m)}
+            for c, m in measured.items()
+        ],
         "failures": list(failures),
     }
     contents = {
