@@ -17,7 +17,7 @@ import sdc_search
 from sdc_search import LSH, hamming_topk, hashers, load_hasher, mean_average_precision
 from sdc_search.cli import Method
 
-COMMANDS = ("demo", "train", "encode", "search", "evaluate", "info")
+COMMANDS = ("demo", "extract", "train", "encode", "search", "evaluate", "info")
 
 
 def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

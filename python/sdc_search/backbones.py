@@ -105,7 +105,7 @@ class Transform:
         image = image.resize((width, height), Resampling[self.interpolation.upper()])
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         image = image.crop((left, top, left + self.size, top + self.size))
-        return np.asarray(image).reshape(self.shape)
+        return np.array(image).reshape(self.shape)
 
     def describe(self) -> str:
         """Return what is done, in words."""
@@ -530,17 +530,31 @@ def read_weights(path: Path) -> Weights:
     """
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise CorruptFileError(f"{path} is not a readable .safetensors file: {error}") from error
-    if suffix not in (".pth", ".pt", ".bin"):
+        state = _read_safetensors(path)
+    elif suffix in (".pth", ".pt", ".bin"):
+        state = _read_torch_file(path)
+    else:
         raise ValueError(f"weights {path} must end in .pth, .pt, .bin or .safetensors")
+    if all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return state
+
+
+def _read_safetensors(path: Path) -> Weights:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return load_file(path)
+    except SafetensorError as error:
+        raise CorruptFileError(f"{path} is not a readable .safetensors file: {error}") from error
+
+
+def _read_torch_file(path: Path) -> Weights:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how the file was written
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise CorruptFileError(
             f"{path} is cut short, not a file of torch.save, or holds more than tensors (and is not executed)"
@@ -550,8 +564,6 @@ def read_weights(path: Path) -> Weights:
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CorruptFileError(f"{path} must hold tensors by name (a state_dict), got {type(state).__name__}")
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return state
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -156,6 +157,7 @@ def extract_features(
         if not (folder / _DONE).exists():
             _extract(images, backbone, folder, wanted, batch_size, workers, report)
         _check_same(folder / _DONE, _read_json(folder / _DONE), wanted)
+        (folder / _JOURNAL).unlink(missing_ok=True)
     return open_features(folder)
 
 
@@ -201,7 +203,6 @@ def _extract(
             f"{unreadable[0]['reason']}"
         )
     _write_json(folder / _DONE, {**wanted, "unreadable": unreadable})
-    (folder / _JOURNAL).unlink()
 
 
 def _begin(folder: Path, wanted: dict[str, Any]) -> None:
@@ -242,15 +243,17 @@ class _Batches(Dataset[tuple[torch.Tensor, list[tuple[int, str]]]]):
 def _batches(
     images: Images, transform: Transform, first: int, size: int, workers: int
 ) -> Iterator[tuple[torch.Tensor, list[tuple[int, str]]]]:
-    return iter(
-        DataLoader(
-            _Batches(images, transform, first, size),
-            batch_size=None,
-            collate_fn=_as_it_is,
-            num_workers=workers,
-            prefetch_factor=_PREFETCHED if workers else None,
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about more processes than cores, which the caller asked for
+        return iter(
+            DataLoader(
+                _Batches(images, transform, first, size),
+                batch_size=None,
+                collate_fn=_as_it_is,
+                num_workers=workers,
+                prefetch_factor=_PREFETCHED if workers else None,
+            )
         )
-    )
 
 
 def _as_it_is(batch: Any) -> Any:
