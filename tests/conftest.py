@@ -48,7 +48,11 @@ def report() -> Report:
     """A small report with all of its parts, its every text followed by what must stay inert."""
     rng = np.random.default_rng(0)
     rows = [
-        Row("LSH", "measured", {16: {"map": (0.25, 0.01), "fit": (0.5, None)}, 32: {"map": (0.30, 0.02)}}),
+        Row(
+            "LSH",
+            "measured",
+            {16: {"map": (np.float64(0.25), 0.01), "fit": (0.5, None)}, 32: {"map": (0.30, 0.02)}},
+        ),
         Row("SDC", "measured", {16: {"map": (0.45, 0.01), "fit": (2.5, None)}, 32: {"map": (0.55, 0.02)}}),
         Row(f"A {HOSTILE}", "measured", {32: {"map": (0.40, None)}}, note=HOSTILE),
         Row("SDC", "paper", {16: {"map": (0.598, None)}, 32: {"map": (0.64, None)}}, note="VGG16"),

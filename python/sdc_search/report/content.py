@@ -200,9 +200,9 @@ def rows_of(block: Block, measure: Measure) -> list[Row]:
 
 
 def cell(row: Row, n_bits: int, measure: Measure) -> tuple[float, float | None] | None:
-    """Return a table's mean and spread, None where there is no mean."""
+    """Return a table's mean and spread, None where there is no finite mean."""
     mean, spread = row.values.get(n_bits, {}).get(measure.key, (math.nan, None))
-    return None if math.isnan(mean) else (mean, spread)
+    return (float(mean), spread) if math.isfinite(mean) else None
 
 
 def best_rows(block: Block, n_bits: int, measure: Measure) -> list[Row]:
