@@ -34,8 +34,8 @@ _OPERATIONS = {
     "pixels:rgb": 0.0,
 }
 
-# Seconds of `fit` for 64 bits with the methods' defaults: those that do not depend on the rows, and those that
-# 5,000 rows add. Four were measured with 100 rows alone.
+# Seconds of `fit` for 64 bits with the methods' defaults: those that do not depend on the rows, and those
+# that 5,000 rows add. Four were measured with 100 rows alone.
 _FIT_ROWS = 5000
 _FIT_SECONDS = {
     "LSH": (0.0, 0.1),
