@@ -339,7 +339,7 @@ def _spread(array: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
 class _CollapseTrace:
     """A callback that sees how codes collapse during a training, and how long the looking took.
 
-    It looks at the first ten epochs and at every fifth after them.
+    It looks at the first ten epochs, at every fifth up to 100, at every fiftieth up to 1,000, and so on.
     """
 
     def __init__(self, rows: npt.NDArray[Any]) -> None:
@@ -348,7 +348,7 @@ class _CollapseTrace:
         self.seconds = 0.0
 
     def __call__(self, record: EpochRecord) -> None:
-        if record.epoch > 10 and record.epoch % 5:
+        if record.epoch % max(1, 10 ** (len(str(record.epoch)) - 1) // 2):
             return
         assert record.hasher is not None
         start = time.perf_counter()
