@@ -109,6 +109,30 @@ def losses(
     _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
 
 
+@app.command(epilog="Example: [bold]sdc-search benchmark metrics --scale full[/bold]")
+def metrics(
+    scale: ScaleOption = Scale.quick,
+    cases: Cases = "*",
+    threads: Threads = 1,
+    out: Out = Path("sdc-search-benchmark"),
+    list_only: ListOnly = False,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Mean average precision with expected ties against the published evaluator, by float product and sort.
+
+    Checks every contender's answer against the bounds over all orders of ties. Prints a table; writes it.
+    """
+    from sdc_search.benchmarks.requirements import METRICS, require
+
+    require(*METRICS)
+    from sdc_search.benchmarks.metric_peers import DISTRIBUTIONS
+    from sdc_search.benchmarks.metrics import metric_cases
+
+    suite = _Suite("metrics", metric_cases(scale.value, _check_threads(threads)), DISTRIBUTIONS, None)
+    _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
+
+
 @app.command(
     cls=SeveralValues,
     epilog="Example: [bold]sdc-search benchmark quality --methods LSH ITQ SDC --bits 16 32 --seeds 3[/bold]",
@@ -294,12 +318,12 @@ def _report_quality(
 
 @dataclass(frozen=True)
 class _Suite:
-    """What tells one command from another: its cases, the distributions of its peers, its figure."""
+    """What tells one command from another: its cases, the distributions of its peers, its figure if any."""
 
     name: str
     cases: Sequence[Case]
     peers: tuple[str, ...]
-    draw: Callable[..., Figure | None]
+    draw: Callable[..., Figure | None] | None
 
 
 def _run(
@@ -363,7 +387,7 @@ def _report(
     results: Sequence[Result],
     settings: dict[str, Any],
     peers: tuple[str, ...],
-    draw: Callable[..., Figure | None],
+    draw: Callable[..., Figure | None] | None,
     out: Path,
     *,
     quiet: bool,
@@ -382,7 +406,7 @@ def _report(
     }
     threads, scale = settings["threads"], settings["scale"]
     caption = f"{machine['cpu']}, {machine['isa']}, threads: {threads}, scale: {scale}"
-    figure = draw(results, caption=caption)
+    figure = None if draw is None else draw(results, caption=caption)
     if figure is not None:
         contents[f"{settings['suite']}.png"] = png_bytes(figure)
     for name, content in contents.items():
