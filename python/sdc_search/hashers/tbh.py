@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -171,17 +171,6 @@ def propagate(weights: Tensor, values: Tensor) -> Tensor:
     return scale * (weights @ (scale * values))
 
 
-class _GradientReversal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return -ctx.weight * grad, None
-
-
 class TwinBottleneck(nn.Module):
     """The auto-encoder and its two critics.
 
@@ -289,5 +278,5 @@ def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 
 def _critic_loss(critic: nn.Module, prior: Tensor, encoded: Tensor, weight: float) -> Tensor:
     """Cross entropy of telling draws of the prior from what the encoder made."""
-    reversed_: Tensor = _GradientReversal.apply(encoded, weight)  # type: ignore[no-untyped-call]
+    reversed_ = straight_through(encoded, -weight * encoded)  # the encoder wants what the critic does not
     return functional.softplus(-critic(prior)).mean() + functional.softplus(critic(reversed_)).mean()
