@@ -94,7 +94,9 @@ class Transform:
         """Return the pixels of an image: uint8, shape `shape`."""
         from PIL.Image import Resampling
 
-        image = image.convert("L" if self.grey else "RGB")
+        mode = "L" if self.grey else "RGB"
+        if image.mode != mode:
+            image = image.convert(mode)
         width, height = image.size
         if self.squash:
             width = height = self.resize
