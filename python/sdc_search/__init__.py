@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from sdc_search.index import HammingIndex
     from sdc_search.losses import SDCLoss, beta_quantiles, calibration_loss, wasserstein_1d
+    from sdc_search.merging import merge_topk
     from sdc_search.metrics import (
         hit_rate_at,
         mean_average_precision,
@@ -74,6 +75,7 @@ _HOMES = {
     "load_hasher": "hashers",
     "mean_average_precision": "metrics",
     "mean_average_precision_from_scores": "metrics",
+    "merge_topk": "merging",
     "ndcg_at": "metrics",
     "pack_bits": "codes",
     "precision_at": "metrics",
@@ -114,6 +116,7 @@ __all__ = [
     "load_hasher",
     "mean_average_precision",
     "mean_average_precision_from_scores",
+    "merge_topk",
     "ndcg_at",
     "pack_bits",
     "precision_at",

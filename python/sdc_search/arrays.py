@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,11 @@ def is_tensor(value: object) -> bool:
 def device_of(value: object) -> str:
     """Return the device that holds `value`: ``"cpu"`` for everything but a tensor elsewhere."""
     return str(value.device) if is_tensor(value) else "cpu"  # type: ignore[attr-defined]
+
+
+def on_cuda(value: object) -> TypeGuard[torch.Tensor]:
+    """Whether `value` is a tensor on a CUDA device."""
+    return device_of(value).startswith("cuda")
 
 
 def to_numpy(name: str, value: object) -> npt.NDArray[Any]:
@@ -77,17 +82,31 @@ def as_codes(name: str, value: object, n_bytes: int | None = None) -> npt.NDArra
         The rank is not 2, or the width is zero or not `n_bytes`.
     """
     array = to_numpy(name, value)
-    if array.dtype != np.uint8:
-        raise TypeError(
-            f"{name} must be packed codes of dtype uint8, got {array.dtype}; pack_bits makes them"
-        )
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (n, n_bytes), got {array.shape}")
-    if array.shape[1] == 0:
-        raise ValueError(f"{name} must have at least one byte a code, got shape {array.shape}")
-    if n_bytes is not None and array.shape[1] != n_bytes:
-        raise ValueError(f"{name} must have {n_bytes} bytes a code, got {array.shape[1]}")
+    _check_codes(name, array.dtype, array.shape, n_bytes)
     return np.ascontiguousarray(array)
+
+
+def as_device_codes(name: str, value: torch.Tensor, n_bytes: int | None = None) -> torch.Tensor:
+    """Check packed binary codes as `as_codes` does, and leave them where they lie."""
+    _check_codes(name, value.dtype, tuple(value.shape), n_bytes)
+    return value.detach().contiguous()
+
+
+def _check_codes(name: str, dtype: object, shape: tuple[int, ...], n_bytes: int | None) -> None:
+    if _dtype_name(dtype) != "uint8":
+        raise TypeError(
+            f"{name} must be packed codes of dtype uint8, got {_dtype_name(dtype)}; pack_bits makes them"
+        )
+    if len(shape) != 2:
+        raise ValueError(f"{name} must have shape (n, n_bytes), got {shape}")
+    if shape[1] == 0:
+        raise ValueError(f"{name} must have at least one byte a code, got shape {shape}")
+    if n_bytes is not None and shape[1] != n_bytes:
+        raise ValueError(f"{name} must have {n_bytes} bytes a code, got {shape[1]}")
+
+
+def _dtype_name(dtype: object) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def as_features(
@@ -162,15 +181,26 @@ def as_mask(name: str, value: object, n: int) -> npt.NDArray[np.bool_] | npt.NDA
         The shape does not fit `n`, or a padding bit is set.
     """
     array = to_numpy(name, value)
-    if array.dtype not in (np.bool_, np.uint8):
-        raise TypeError(f"{name} must be bool, or packed bits of dtype uint8, got {array.dtype}")
-    shape = (n,) if array.dtype == np.bool_ else ((n + 7) // 8,)
-    if array.shape != shape:
-        kind = "bool" if array.dtype == np.bool_ else "packed, uint8"
-        raise ValueError(f"{name} ({kind}) of {n} items must have shape {shape}, got {array.shape}")
+    _check_mask(name, array.dtype, array.shape, n)
     if array.dtype == np.uint8 and n % 8 and array[-1] & (0xFF >> n % 8):
         raise ValueError(f"{name} must have zero padding bits after item {n}")
     return np.ascontiguousarray(array)
+
+
+def as_device_mask(name: str, value: torch.Tensor, n: int) -> torch.Tensor:
+    """Check a mask as `as_mask` does, but for its padding bits, and leave it where it lies."""
+    _check_mask(name, value.dtype, tuple(value.shape), n)
+    return value.detach().contiguous()
+
+
+def _check_mask(name: str, dtype: object, shape: tuple[int, ...], n: int) -> None:
+    kind = _dtype_name(dtype)
+    if kind not in ("bool", "uint8"):
+        raise TypeError(f"{name} must be bool, or packed bits of dtype uint8, got {kind}")
+    wanted = (n,) if kind == "bool" else ((n + 7) // 8,)
+    if shape != wanted:
+        described = "bool" if kind == "bool" else "packed, uint8"
+        raise ValueError(f"{name} ({described}) of {n} items must have shape {wanted}, got {shape}")
 
 
 def like(reference: object, array: npt.NDArray[Any]) -> Any:

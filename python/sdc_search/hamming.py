@@ -1,4 +1,7 @@
-"""Exact Hamming search over codes, without an index."""
+"""Exact Hamming search over codes, without an index.
+
+Codes on a CUDA device are searched there (see `hamming_cuda`), with the same results.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from sdc_search.arrays import ArrayLike, as_codes, as_count, as_mask, like, same_device
+from sdc_search.arrays import ArrayLike, as_codes, as_count, as_mask, like, on_cuda, same_device
 from sdc_search.native import core
 from sdc_search.runtime import thread_count
 
@@ -68,8 +71,9 @@ def hamming_topk(
         Neighbours a query, at least 1; it may exceed ``n``.
     mask
         Which codes may be returned (True = may): bool ``(n,)``, or packed as `numpy.packbits` packs that.
+        On a CUDA device it must lie there too; its padding bits are then ignored unchecked.
     num_threads
-        Threads to use; None for the default (see `set_num_threads`).
+        Threads to use on the CPU; None for the default (see `set_num_threads`).
 
     Returns
     -------
@@ -85,6 +89,8 @@ def hamming_topk(
         Codes or queries are not uint8, `k` is not an integer, or the mask is neither bool nor uint8.
     ValueError
         A shape or width does not fit, `k` is below 1, or codes and queries lie on different devices.
+    RuntimeError
+        The codes lie on a CUDA device that cannot be used: the message says why.
 
     Examples
     --------
@@ -95,6 +101,10 @@ def hamming_topk(
     >>> distances, ids
     (array([[0, 2]], dtype=int32), array([[0, 2]]))
     """
+    if on_cuda(codes):
+        from sdc_search import hamming_cuda
+
+        return hamming_cuda.topk(codes, queries, as_count("k", k, maximum=_INT32_MAX), mask)
     database, wanted = _codes_and_queries(codes, queries)
     k = as_count("k", k, maximum=_INT32_MAX)
     allowed = None if mask is None else as_mask("mask", mask, len(database))
@@ -140,8 +150,9 @@ def hamming_range(
         The largest distance that is still returned, at least 0.
     mask
         Which codes may be returned (True = may): bool ``(n,)``, or packed as `numpy.packbits` packs that.
+        On a CUDA device it must lie there too; its padding bits are then ignored unchecked.
     num_threads
-        Threads to use; None for the default (see `set_num_threads`).
+        Threads to use on the CPU; None for the default (see `set_num_threads`).
 
     Returns
     -------
@@ -167,6 +178,11 @@ def hamming_range(
     >>> [ids[lims[i] : lims[i + 1]].tolist() for i in range(2)]
     [[0, 2], [1, 2]]
     """
+    if on_cuda(codes):
+        from sdc_search import hamming_cuda
+
+        radius = as_count("radius", radius, minimum=0, maximum=_INT32_MAX)
+        return hamming_cuda.search_range(codes, queries, radius, mask)
     database, wanted = _codes_and_queries(codes, queries)
     radius = as_count("radius", radius, minimum=0, maximum=_INT32_MAX)
     allowed = None if mask is None else as_mask("mask", mask, len(database))
@@ -212,6 +228,10 @@ def hamming_distance(codes: ArrayLike, queries: ArrayLike, *, num_threads: int |
     >>> hamming_distance(np.array([[3], [4]], dtype=np.uint8), np.array([[7]], dtype=np.uint8))
     array([[1, 2]], dtype=int32)
     """
+    if on_cuda(codes):
+        from sdc_search import hamming_cuda
+
+        return hamming_cuda.distance(codes, queries)
     database, wanted = _codes_and_queries(codes, queries)
     return like(queries, core.hamming_distance(database, wanted, thread_count(num_threads)))
 
@@ -259,6 +279,10 @@ def knn_graph(codes: ArrayLike, k: int, *, num_threads: int | None = None) -> An
     >>> distances.ravel(), ids.ravel()
     (array([2, 2, 2], dtype=int32), array([2, 2, 0]))
     """
+    if on_cuda(codes):
+        from sdc_search import hamming_cuda
+
+        return hamming_cuda.knn_graph(codes, as_count("k", k, maximum=_INT32_MAX - 1))
     database, _ = _codes_and_queries(codes, codes)
     k = as_count("k", k, maximum=_INT32_MAX - 1)
     threads = thread_count(num_threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from sdc_search import native
 from sdc_search.arrays import as_count
 from sdc_search.native import core
 
@@ -16,6 +17,7 @@ class Info(TypedDict):
     isas: list[str]
     threads: int
     cuda: list[str]
+    cuda_architectures: str
 
 
 def info() -> Info:
@@ -26,7 +28,9 @@ def info() -> Info:
     dict
         ``version``; ``isa``: the instruction-set level in use; ``isas``: the levels this machine has, slowest
         first, each of which ``SDC_SEARCH_ISA`` may force; ``threads``: the default number of threads;
-        ``cuda``: the names of usable CUDA devices, empty where the build has no CUDA.
+        ``cuda``: the names of the CUDA devices, each with its compute capability and memory, empty where the
+        build has no CUDA kernels or there is no driver; ``cuda_architectures``: what the kernels were built
+        for, empty where there are none.
 
     Raises
     ------
@@ -41,13 +45,19 @@ def info() -> Info:
     """
     from sdc_search import __version__
 
+    cuda = native.cuda()
     return {
         "version": __version__,
         "isa": core.isa(),
         "isas": core.isas(),
         "threads": core.num_threads(),
-        "cuda": [],
+        "cuda": [] if cuda is None else [_described(*device) for device in cuda.devices()],
+        "cuda_architectures": "" if cuda is None else cuda.ARCHITECTURES,
     }
+
+
+def _described(name: str, major: int, minor: int, memory_bytes: int) -> str:
+    return f"{name} (compute capability {major}.{minor}, {memory_bytes / 2**30:.1f} GiB)"
 
 
 def set_num_threads(n: int) -> None:

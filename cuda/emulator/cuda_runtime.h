@@ -1,0 +1,146 @@
+// Stands in for the toolkit's header of this name: the part of CUDA that the kernels use, on the emulator.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "emulator.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+// One section, so that all of it can be filled before each block. Only outside of templates.
+#define __shared__ static __attribute__((section("emulated_shared")))
+
+struct uint2 {
+  unsigned x, y;
+} __attribute__((aligned(8)));
+struct uint4 {
+  unsigned x, y, z, w;
+} __attribute__((aligned(16)));
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+
+namespace emulator {
+extern dim3 thread_index, block_index, block_size, grid_size;
+}  // namespace emulator
+#define threadIdx emulator::thread_index
+#define blockIdx emulator::block_index
+#define blockDim emulator::block_size
+#define gridDim emulator::grid_size
+
+// Where in the source a thread waits: file:line.
+#define EMULATOR_TEXT_OF(line) #line
+#define EMULATOR_TEXT(line) EMULATOR_TEXT_OF(line)
+#define EMULATOR_SITE __FILE__ ":" EMULATOR_TEXT(__LINE__)
+#define __syncthreads() emulator::barrier(EMULATOR_SITE)
+#define __syncwarp() static_cast<void>(emulator::exchange(0xffffffffu, 0, EMULATOR_SITE))
+#define __shfl_sync(mask, value, from) emulator::shuffle(mask, value, from, EMULATOR_SITE)
+#define __shfl_up_sync(mask, value, by)                                                                \
+  emulator::shuffle(mask, value, emulator::lane() < (by) ? emulator::lane() : emulator::lane() - (by), \
+                    EMULATOR_SITE)
+#define __shfl_down_sync(mask, value, by)                                                                   \
+  emulator::shuffle(mask, value, emulator::lane() + (by) > 31 ? emulator::lane() : emulator::lane() + (by), \
+                    EMULATOR_SITE)
+#define __shfl_xor_sync(mask, value, bits) \
+  emulator::shuffle(mask, value, emulator::lane() ^ (bits), EMULATOR_SITE)
+#define __ballot_sync(mask, predicate) emulator::ballot(mask, predicate, EMULATOR_SITE)
+#define __any_sync(mask, predicate) (emulator::ballot(mask, predicate, EMULATOR_SITE) != 0)
+#define __all_sync(mask, predicate) (emulator::ballot(mask, !(predicate), EMULATOR_SITE) == 0)
+#define __match_any_sync(mask, value) emulator::match_any(mask, value, EMULATOR_SITE)
+
+namespace emulator {
+
+template <class T>
+std::uint64_t to_bits(T value) {
+  static_assert(sizeof(T) <= 8);
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(T));
+  return bits;
+}
+
+template <class T>
+T shuffle(unsigned mask, T value, unsigned from, const char* site) {
+  const Values& values = exchange(mask, to_bits(value), site);
+  if (((mask >> (from & 31)) & 1) == 0)
+    throw Error(std::string(site) + ": a shuffle reads lane " + std::to_string(from & 31) +
+                ", which is not in its mask");
+  T got;
+  std::memcpy(&got, &values.of[from & 31], sizeof(T));
+  return got;
+}
+
+inline unsigned ballot(unsigned mask, bool predicate, const char* site) {
+  const Values& values = exchange(mask, predicate, site);
+  unsigned set = 0;
+  for (unsigned i = 0; i < 32; ++i) set |= (mask >> i & 1) && values.of[i] != 0 ? 1u << i : 0;
+  return set;
+}
+
+template <class T>
+unsigned match_any(unsigned mask, T value, const char* site) {
+  const Values& values = exchange(mask, to_bits(value), site);
+  unsigned equal = 0;
+  for (unsigned i = 0; i < 32; ++i) equal |= (mask >> i & 1) && values.of[i] == to_bits(value) ? 1u << i : 0;
+  return equal;
+}
+
+}  // namespace emulator
+
+inline int __popc(unsigned value) { return __builtin_popcount(value); }
+inline int __popcll(unsigned long long value) { return __builtin_popcountll(value); }
+inline int __ffs(int value) { return __builtin_ffs(value); }
+inline int __clz(int value) { return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value)); }
+
+template <class T>
+T atomicAdd(T* address, T value) {
+  const T before = *address;
+  *address += value;
+  return before;
+}
+template <class T>
+T atomicMax(T* address, T value) {
+  const T before = *address;
+  if (value > before) *address = value;
+  return before;
+}
+
+template <class T>
+T min(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+T max(T a, T b) {
+  return a < b ? b : a;
+}
+
+// The runtime: one device, which is this process.
+using cudaStream_t = struct CUstream_st*;
+enum cudaError_t {
+  cudaSuccess,
+  cudaErrorInvalidValue,
+  cudaErrorNoKernelImageForDevice,
+  cudaErrorUnsupportedPtxVersion
+};
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount };
+struct cudaDeviceProp {
+  char name[32] = "emulator";
+  int major = 0, minor = 0;
+  std::size_t totalGlobalMem = 0;
+};
+inline const char* cudaGetErrorString(cudaError_t) { return "an error of the emulator"; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  return *properties = cudaDeviceProp(), cudaSuccess;
+}
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 2, cudaSuccess; }
+inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
+  return std::memset(memory, value, bytes), cudaSuccess;
+}

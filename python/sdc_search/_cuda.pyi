@@ -1,0 +1,68 @@
+# Addresses, of which 0 is none; arguments by position.
+ARCHITECTURES: str
+
+def devices() -> list[tuple[str, int, int, int]]: ...
+def devices_problem() -> str: ...
+def max_queries(n_bytes: int) -> int: ...
+def workspace_bytes(n: int, n_bytes: int, n_queries: int, device: int) -> int: ...
+def hamming_topk(
+    codes: int,
+    n: int,
+    n_bytes: int,
+    queries: int,
+    n_queries: int,
+    k: int,
+    mask: int,
+    packed: bool,
+    workspace: int,
+    workspace_size: int,
+    distances: int,
+    ids: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def hamming_range_count(
+    codes: int,
+    n: int,
+    n_bytes: int,
+    queries: int,
+    n_queries: int,
+    radius: int,
+    mask: int,
+    packed: bool,
+    workspace: int,
+    workspace_size: int,
+    counts: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def hamming_range_emit(
+    codes: int,
+    n: int,
+    n_bytes: int,
+    queries: int,
+    n_queries: int,
+    mask: int,
+    packed: bool,
+    workspace: int,
+    workspace_size: int,
+    first: int,
+    distances: int,
+    ids: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def hamming_distance(
+    codes: int,
+    n: int,
+    n_bytes: int,
+    queries: int,
+    n_queries: int,
+    distances: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
