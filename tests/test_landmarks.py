@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +95,42 @@ def test_revisited_protocol_shuffles_ties(rng: np.random.Generator) -> None:
     assert evaluation.mean_average_precision == pytest.approx(np.mean(values), abs=1e-12)
     assert evaluation.spread == pytest.approx(np.std(values, ddof=1), abs=1e-12)
     assert evaluation.spread > 0
+
+
+@pytest.mark.parametrize("protocol", [LandmarkProtocol.gldv2(), LandmarkProtocol.gldv2_sdc()])
+def test_landmark_protocol_is_the_mean_over_all_orders_of_ties(
+    protocol: LandmarkProtocol, rng: np.random.Generator
+) -> None:
+    for at in (1, 3, 5, 100):
+        codes = rng.choice(np.array([0, 1, 3], dtype=np.uint8), (6, 1))
+        truth = [rng.choice(6, size, replace=False).tolist() for size in (1, 3, 5)] + [[]]
+        queries = np.zeros((4, 1), dtype=np.uint8)
+        evaluation = replace(protocol, at=at).evaluate(codes, queries, truth)
+        values = []
+        for order in map(np.array, itertools.permutations(range(6))):
+            ranked = order[np.argsort(codes[order, 0], kind="stable")]  # 0, 1, 3 are at distance 0, 1, 2
+            values.append(landmark_map([ranked] * 4, truth, at, normalizer=protocol.normalizer))
+        assert evaluation.mean_average_precision == pytest.approx(np.mean(values), abs=1e-12)
+        assert (evaluation.spread, evaluation.n_without_relevant) == (None, 1)
+
+
+def test_landmark_protocol_over_many_blocks_of_items(rng: np.random.Generator) -> None:
+    # Without ties there is one order: item i of the first 200 is at distance i, the others are far.
+    codes = np.packbits(np.arange(256) < np.minimum(np.arange(5000), 200)[:, None], axis=1)
+    truth = [rng.choice(5000, 400, replace=False) for _ in range(3)]
+    evaluation = LandmarkProtocol.gldv2().evaluate(codes, np.zeros((3, 32), dtype=np.uint8), truth)
+    want = landmark_map([np.arange(5000)] * 3, truth)
+    assert evaluation.mean_average_precision == pytest.approx(want, abs=1e-12)
+
+
+def test_nothing_relevant_anywhere() -> None:
+    codes = np.zeros((2, 1), dtype=np.uint8)
+    for protocol, truth in (
+        (LandmarkProtocol.gldv2(), []),
+        (LandmarkProtocol.revisited("easy"), {"easy": [], "hard": [], "junk": []}),
+    ):
+        evaluation = protocol.evaluate(codes, codes[:1], [truth])
+        assert (evaluation.mean_average_precision, evaluation.n_without_relevant) == (0.0, 1)
 
 
 def test_texts_say_what_is_done() -> None:

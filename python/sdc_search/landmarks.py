@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sdc_search.arrays import ArrayLike, as_codes, as_count, to_numpy
 from sdc_search.hamming import hamming_topk
+from sdc_search.native import core
 
 Difficulty: TypeAlias = Literal["easy", "medium", "hard"]
 LandmarkNormalizer: TypeAlias = Literal["relevant_up_to_at", "all_relevant"]
@@ -143,8 +144,10 @@ def revisited_map(
 class LandmarkProtocol:
     """How the codes of a data set of landmarks are measured.
 
-    Codes have many items at one distance. So the database is put into `shuffles` random orders, each ranked
-    by Hamming distance with ties in that order; reported are the mean over them and their standard deviation.
+    Codes have many items at one distance. Google Landmarks v2 is measured in expectation over all orders of
+    these, in closed form. There is none for the trapezoids of Revisited Oxford and Paris: the database is put
+    into `shuffles` random orders, each ranked by Hamming distance with ties in that order, and reported are
+    the mean over them and their standard deviation.
 
     Parameters
     ----------
@@ -155,7 +158,7 @@ class LandmarkProtocol:
     at, normalizer
         Of Google Landmarks v2, as for `landmark_map`.
     shuffles
-        How many orders, at least 2; those of seeds 0, 1, ...
+        How many orders, at least 2; those of seeds 0, 1, ... Of Revisited Oxford and Paris.
 
     Examples
     --------
@@ -164,7 +167,7 @@ class LandmarkProtocol:
     >>> codes = np.array([[0], [1], [3]], dtype=np.uint8)
     >>> evaluation = LandmarkProtocol.gldv2().evaluate(codes, codes[:1], [[1]])
     >>> evaluation.mean_average_precision, evaluation.spread
-    (0.5, 0.0)
+    (0.5, None)
     """
 
     name: str
@@ -198,10 +201,6 @@ class LandmarkProtocol:
     @property
     def text(self) -> str:
         """One paragraph that says all of it, for reports."""
-        ties = (
-            f"ties: the mean over {self.shuffles} seeded random orders of the database, with the standard"
-            " deviation over them"
-        )
         skipped = "queries without a relevant item are left out"
         if self.difficulty is None:
             divisor = (
@@ -211,12 +210,14 @@ class LandmarkProtocol:
             )
             return (
                 f"Protocol {self.name}: mean average precision over the first {self.at} ranks by Hamming"
-                f" distance, divided by {divisor}; {skipped}; {ties}."
+                f" distance, divided by {divisor}; {skipped}; ties: the expectation over all orders of items"
+                " at one distance, in closed form."
             )
         return (
             f"Protocol {self.name}: mean average precision over all ranks by Hamming distance, by trapezoids;"
             f" relevant: {' and '.join(_POSITIVE[self.difficulty])}, taken out of the ranking:"
-            f" {' and '.join(_IGNORED[self.difficulty])}; {skipped}; {ties}."
+            f" {' and '.join(_IGNORED[self.difficulty])}; {skipped}; ties: the mean over"
+            f" {self.shuffles} seeded random orders of the database, with the standard deviation over them."
         )
 
     def evaluate(
@@ -238,9 +239,10 @@ class LandmarkProtocol:
         """
         codes = as_codes("database_codes", database_codes)
         queries = as_codes("query_codes", query_codes, codes.shape[1])
+        ignored: list[_Ids]
         if self.difficulty is None:
             relevant = [np.unique(_as_ids("ground_truth", entry)) for entry in ground_truth]
-            ignored = [np.empty(0, np.int64)] * len(relevant)
+            ignored = []
         else:
             relevant, ignored = _by_difficulty(ground_truth, self.difficulty)
         if len(relevant) != len(queries):
@@ -249,38 +251,31 @@ class LandmarkProtocol:
             if len(rows) and not 0 <= rows.min() <= rows.max() < len(codes):
                 raise ValueError(f"ground_truth must hold rows of the database, 0 to {len(codes) - 1}")
         counted = [q for q, positive in enumerate(relevant) if len(positive)]
-        means = [
-            sum(self._precisions(codes, queries, counted, relevant, ignored, seed)) / max(len(counted), 1)
-            for seed in range(self.shuffles)
-        ]
+        mean, spread = 0.0, None
+        if counted and self.difficulty is None:
+            mean = self._expected_mean(codes, queries[counted], [relevant[q] for q in counted])
+        elif counted:
+            means = [
+                sum(_shuffled_precisions(codes, queries, counted, relevant, ignored, seed)) / len(counted)
+                for seed in range(self.shuffles)
+            ]
+            mean, spread = float(np.mean(means)), float(np.std(means, ddof=1))
         return LandmarkEvaluation(
-            mean_average_precision=float(np.mean(means)),
-            spread=float(np.std(means, ddof=1)),
+            mean_average_precision=mean,
+            spread=spread,
             n_queries=len(queries),
             n_without_relevant=len(queries) - len(counted),
             protocol=self,
         )
 
-    def _precisions(
-        self,
-        codes: npt.NDArray[np.uint8],
-        queries: npt.NDArray[np.uint8],
-        counted: Sequence[int],
-        relevant: Sequence[_Ids],
-        ignored: Sequence[_Ids],
-        seed: int,
-    ) -> Iterator[float]:
-        order = np.random.default_rng(seed).permutation(len(codes))
-        shuffled = codes[order]
-        depth = len(codes) if self.difficulty is not None else min(self.at, len(codes))
-        for start in range(0, len(counted), _QUERIES_AT_ONCE):
-            block = counted[start : start + _QUERIES_AT_ONCE]
-            _, places = hamming_topk(shuffled, queries[block], depth)
-            for q, ranked in zip(block, order[places], strict=True):
-                if self.difficulty is None:
-                    yield _landmark_precision(ranked, relevant[q], self.at, self.normalizer)
-                else:
-                    yield _trapezoidal_precision(ranked, relevant[q], ignored[q])
+    def _expected_mean(
+        self, codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], relevant: Sequence[_Ids]
+    ) -> float:
+        lims = np.cumsum([0, *map(len, relevant)], dtype=np.int64)
+        listed = core.Relevance.listed(lims, np.concatenate(relevant), len(codes))
+        at = min(self.at, len(codes))
+        precision, _, _ = core.average_precision(codes, queries, listed, at, "expected", self.normalizer, 0)
+        return float(precision.mean())
 
 
 @dataclass(frozen=True)
@@ -288,10 +283,27 @@ class LandmarkEvaluation:
     """A mean average precision over rankings and what it was measured by."""
 
     mean_average_precision: float  # in [0, 1]
-    spread: float  # standard deviation over the orders of ties
+    spread: float | None  # standard deviation over shuffled orders of ties; None for an expectation
     n_queries: int  # all, also those left out
     n_without_relevant: int  # left out of the mean
     protocol: LandmarkProtocol
+
+
+def _shuffled_precisions(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    counted: Sequence[int],
+    relevant: Sequence[_Ids],
+    ignored: Sequence[_Ids],
+    seed: int,
+) -> Iterator[float]:
+    order = np.random.default_rng(seed).permutation(len(codes))
+    shuffled = codes[order]
+    for start in range(0, len(counted), _QUERIES_AT_ONCE):
+        block = counted[start : start + _QUERIES_AT_ONCE]
+        _, places = hamming_topk(shuffled, queries[block], len(codes))
+        for q, ranked in zip(block, order[places], strict=True):
+            yield _trapezoidal_precision(ranked, relevant[q], ignored[q])
 
 
 def _landmark_precision(ranked: _Ids, relevant: _Ids, at: int, normalizer: LandmarkNormalizer) -> float:
