@@ -21,6 +21,7 @@
 #include "hamming_hits.h"
 #include "hamming_kernels.h"
 #include "hamming_rows.h"
+#include "hamming_tile.h"
 #include "threads.h"
 
 namespace sdc {
@@ -30,58 +31,6 @@ using Method = HammingPlan::Method;
 
 constexpr std::size_t kQueriesATile = 1024;
 constexpr std::int64_t kHitBudgetBytes = 64 << 20;
-
-void check(const HammingCodes& codes, std::int64_t n_queries) {
-  if (codes.n_bytes < 1 || codes.n_bytes > kMaxCodeBytes) {
-    throw std::invalid_argument("codes must have from 1 to 256 bytes, got " + std::to_string(codes.n_bytes));
-  }
-  if (codes.n < 0 || codes.n >= (std::int64_t{1} << 48)) {
-    throw std::invalid_argument("the number of codes must be from 0 to 2^48 - 1, got " +
-                                std::to_string(codes.n));
-  }
-  if (n_queries < 0) throw std::invalid_argument("the number of queries must not be negative");
-}
-
-int width_class_of(std::int64_t n_bytes) {
-  int width_class = 0;
-  while (class_bytes(width_class) < n_bytes) ++width_class;
-  return width_class;
-}
-
-// One tile's queries, padded and, for the sliced methods, encoded.
-class QueryTile {
- public:
-  QueryTile(const HammingKernels& level, Method method, int code_class, std::int64_t n_bytes,
-            const std::uint8_t* queries, const std::vector<std::int64_t>& chosen)
-      : kernels(level),
-        direct(level.direct[code_class]),
-        sliced(method == Method::direct        ? nullptr
-               : method == Method::sliced_by_3 ? &level.sliced_by_3[code_class]
-                                               : &level.sliced_by_7[code_class]),
-        width_class(code_class),
-        bytes(static_cast<std::size_t>(class_bytes(code_class))),
-        n(chosen.size()),
-        codes(n * bytes) {
-    for (std::size_t q = 0; q < n; ++q) {
-      level.pad[code_class](queries + chosen[q] * n_bytes, 1, static_cast<std::size_t>(n_bytes),
-                            &codes[q * bytes]);
-    }
-    if (sliced == nullptr) return;
-    records.resize(n * sliced->record_length);
-    for (std::size_t q = 0; q < n; ++q) sliced->encode(code(q), &records[q * sliced->record_length]);
-  }
-
-  const std::uint8_t* code(std::size_t q) const { return &codes[q * bytes]; }
-
-  const HammingKernels& kernels;
-  const DirectKernel& direct;
-  const SlicedKernel* sliced;
-  int width_class;
-  std::size_t bytes;
-  std::size_t n;
-  std::vector<std::uint8_t> codes;
-  std::vector<std::uint16_t> records;  // without thresholds, which are each worker's own
-};
 
 // Bounds the hits that a pass without a k holds: when a worker holds more than its share, the later half of
 // the tile's queries is given up, to be searched for in a tile of their own.
@@ -515,7 +464,7 @@ const HammingKernels& hamming_kernels(Isa isa) {
 void hamming_topk(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
                   std::int64_t k, const HammingMask& mask, const HammingIds& ids, int threads,
                   std::int32_t* distances, std::int64_t* ids_out) {
-  check(codes, n_queries);
+  check_codes(codes, n_queries);
   if (k < 0 || k > 2147483647) {
     throw std::invalid_argument("k must be from 0 to 2147483647, got " + std::to_string(k));
   }
@@ -534,7 +483,7 @@ void hamming_topk(const HammingCodes& codes, const std::uint8_t* queries, std::i
 
 HammingRange hamming_range(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
                            std::int64_t radius, const HammingMask& mask, const HammingIds& ids, int threads) {
-  check(codes, n_queries);
+  check_codes(codes, n_queries);
   HammingRange range;
   range.lims.assign(static_cast<std::size_t>(n_queries) + 1, 0);
   if (radius < 0 || n_queries == 0) return range;
@@ -587,7 +536,7 @@ HammingRange hamming_range(const HammingCodes& codes, const std::uint8_t* querie
 
 void hamming_distance(const HammingCodes& codes, const std::uint8_t* queries, std::int64_t n_queries,
                       int threads, std::int32_t* distances) {
-  check(codes, n_queries);
+  check_codes(codes, n_queries);
   if (codes.n == 0 || n_queries == 0) return;
   const Search search = make_search(codes, queries, n_queries, {}, {}, threads);
   std::vector<std::int64_t> all(static_cast<std::size_t>(n_queries));

@@ -61,7 +61,8 @@ RowReader::RowReader(const HammingCodes& codes, int width_class, const PackedMas
     buffer_ = AlignedBytes(2 * kBatchRows * bytes);
     rows_ = std::make_unique_for_overwrite<std::int64_t[]>(2 * kBatchRows + 4);
   } else if (!in_place_) {
-    buffer_ = AlignedBytes(kPaddedRows * bytes);
+    padded_rows_ = std::max<std::int64_t>(kernels.block_codes(), kPaddedBytes / class_bytes(width_class));
+    buffer_ = AlignedBytes(static_cast<std::size_t>(padded_rows_) * bytes);
   }
 }
 
@@ -72,7 +73,7 @@ void RowReader::start(std::int64_t first, std::int64_t last) {
 
 bool RowReader::next(RowBatch& batch) {
   if (mask_ != nullptr) return next_masked(batch);
-  const std::int64_t n = std::min(in_place_ ? kBatchRows : kPaddedRows, last_ - at_);
+  const std::int64_t n = std::min(in_place_ ? kBatchRows : padded_rows_, last_ - at_);
   if (n <= 0) return false;
   const std::uint8_t* codes = codes_.data + at_ * codes_.n_bytes;
   if (!in_place_) {

@@ -75,14 +75,15 @@ class RowReader {
   template <int bytes>
   void gather(std::size_t n);
 
-  // Codes that are padded or gathered should still be in the first-level cache when they are compared.
-  static constexpr std::int64_t kPaddedRows = 1024;
+  // Codes that are padded should still be in the first-level cache when they are compared.
+  static constexpr std::int64_t kPaddedBytes = 16 << 10;
 
   HammingCodes codes_;
   int width_class_;
   const PackedMask* mask_;
   const HammingKernels& kernels_;
   bool in_place_;
+  std::int64_t padded_rows_ = 0;  // at once
   std::int64_t at_ = 0, last_ = 0;
   AlignedBytes buffer_;
   std::unique_ptr<std::int64_t[]> rows_;

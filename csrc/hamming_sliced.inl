@@ -409,13 +409,14 @@ SDC_TARGET inline std::size_t list_rows(const std::uint8_t* packed, std::size_t 
 // Whole words are read where they lie within the codes, and what belongs to the next code is cleared.
 template <int bytes>
 SDC_TARGET void pad(const std::uint8_t* codes, std::size_t n, std::size_t n_bytes, std::uint8_t* padded) {
-  constexpr std::size_t word_bytes = bytes < 8 ? bytes : 8, n_words = bytes / word_bytes;
+  constexpr std::size_t word_bytes = bytes < 8 ? bytes : 8, n_words = bytes / word_bytes, ahead = 4096;
   std::uint64_t kept[n_words] = {};
   std::memset(kept, 0xFF, n_bytes);
   const std::size_t size = n * n_bytes;
   std::size_t i = 0;
   for (; i * n_bytes + bytes <= size; ++i) {
     const std::uint8_t* code = codes + i * n_bytes;
+    for (int b = 0; b < bytes && bytes >= 64; b += 64) __builtin_prefetch(code + ahead + b);
     for (std::size_t w = 0; w < n_words; ++w) {
       std::uint64_t word = 0;
       std::memcpy(&word, code + w * word_bytes, word_bytes);

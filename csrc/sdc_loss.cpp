@@ -101,21 +101,33 @@ double sdc_loss_half(const Batch& batch, const Quantiles& quantiles, double quan
   const std::int64_t pairs = batch.n / 2, d = batch.d, k = batch.k;
   threads = threads_for(threads, batch.n * (d + k));
   const Quantisation quantisation(batch, quantization);
-  std::vector<float> inverses;
-  const double quantised = quantise(batch, quantisation, threads, &inverses);
-
-  std::vector<float> codes(at(pairs)), teacher(at(pairs));
+  std::vector<float> codes(at(pairs)), teacher(at(pairs)), inverses(at(batch.n));
   const std::int64_t blocks = (pairs + kPairBlock - 1) / kPairBlock;
   const auto end_of = [&](std::int64_t block) { return std::min(pairs, (block + 1) * kPairBlock); };
+  std::vector<double> quantised_blocks(at(blocks));
   parallel_for(blocks, threads, [&](std::int64_t block, int) {
     for (std::int64_t i = block * kPairBlock; i < end_of(block); ++i) {
       float sums[3];
       kernels->pair_sums(batch.features + i * d, batch.features + (i + pairs) * d, d, sums);
       teacher[at(i)] = sums[2] * inverse_norm(sums[0]) * inverse_norm(sums[1]);
-      kernels->pair_sums(batch.outputs + i * k, batch.outputs + (i + pairs) * k, k, sums);
-      codes[at(i)] = sums[2] * inverses[at(i)] * inverses[at(i + pairs)];
+      const float* v = batch.outputs + i * k;
+      const float* w = batch.outputs + (i + pairs) * k;
+      kernels->pair_sums(v, w, k, sums);
+      const float a = inverses[at(i)] = inverse_norm(sums[0]);
+      const float b = inverses[at(i + pairs)] = inverse_norm(sums[1]);
+      codes[at(i)] = sums[2] * a * b;
+      quantised_blocks[at(block)] += static_cast<double>(quantisation.of(v, a));
+      quantised_blocks[at(block)] += static_cast<double>(quantisation.of(w, b));
     }
   });
+  double quantised = std::accumulate(quantised_blocks.begin(), quantised_blocks.end(), 0.0);
+  if (2 * pairs < batch.n) {  // the last row, which has no partner
+    float sums[3];
+    const float* last = batch.outputs + 2 * pairs * k;
+    kernels->pair_sums(last, last, k, sums);
+    inverses.back() = inverse_norm(sums[0]);
+    quantised += static_cast<double>(quantisation.of(last, inverses.back()));
+  }
 
   std::vector<std::int8_t> signs(at(gradient != nullptr ? pairs : 0));
   const double loss = calibration_loss<float, float>(codes.data(), teacher.data(), quantiles, 0, 1, pairs, 1,
@@ -128,7 +140,7 @@ double sdc_loss_half(const Batch& batch, const Quantiles& quantiles, double quan
     return loss;
   }
   const float share = 1 / static_cast<float>(pairs);
-  parallel_for(blocks, threads, [&](std::int64_t block, int) {
+  parallel_for(blocks, threads_for(threads, batch.n * k), [&](std::int64_t block, int) {
     for (std::int64_t i = block * kPairBlock; i < end_of(block); ++i) {
       const float sign = static_cast<float>(signs[at(i)]) * share;
       const float a = inverses[at(i)], b = inverses[at(i + pairs)];

@@ -115,7 +115,7 @@ const Ranked<T>* StableOrder<T>::sort(const T* values, std::int64_t n, T low, T 
     items_.resize(static_cast<std::size_t>(n));
     other_.resize(static_cast<std::size_t>(n));
   }
-  if (n > kInCache || (threads > 1 && n >= kShared)) return sort_partitioned(values, n, low, high, threads);
+  if (n > kInCache) return sort_partitioned(values, n, low, high, threads);
   sort_in_cache(FromValues<T>{values}, n, low, high, other_.data(), items_.data());
   return items_.data();
 }

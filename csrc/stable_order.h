@@ -61,10 +61,8 @@ class StableOrder {
  public:
   // The n numbers in ascending order, equal ones by index. No number is NaN, all lie in [low, high], and
   // 1 <= n < 2^32. The result is valid until the next call. At worst it takes O(n log n) comparisons.
-  // Rows of kShared numbers and more are divided between `threads` threads; the result is the same.
+  // What is too long for the cache is divided between `threads` threads; the result is the same.
   const Ranked<T>* sort(const T* values, std::int64_t n, T low, T high, int threads);
-
-  static constexpr std::int64_t kShared = 32768;
 
  private:
   const Ranked<T>* sort_partitioned(const T* values, std::int64_t n, T low, T high, int threads);

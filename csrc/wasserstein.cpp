@@ -271,7 +271,7 @@ double calibration_loss(const T* code, const U* teacher, const Quantiles& quanti
                         std::int64_t quantile_stride, std::int64_t rows, std::int64_t n, double p,
                         int threads, Method method, std::int8_t* signs, T* gradient) {
   for (std::int64_t r = 0; r < (quantile_stride == 0 ? 1 : rows); ++r) {
-    if (!shifted(quantiles, r * quantile_stride).ascending(worthwhile(threads, n))) {
+    if (!shifted(quantiles, r * quantile_stride).ascending(worthwhile(threads, n / 8))) {
       throw std::invalid_argument("quantiles must be finite and in ascending order");
     }
   }

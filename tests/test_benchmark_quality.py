@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sdc_search import ITQ, LSH, mean_average_precision
-from sdc_search.benchmarks import quality, quality_tables
-from sdc_search.benchmarks.quality_data import QualityData, bundled_data, read_data
+from sdc_search.benchmarks import quality_tables
+from sdc_search.benchmarks.quality_data import bundled_data, read_data
 from sdc_search.cli import main
+from sdc_search.labelled_features import LabelledFeatures
+from sdc_search.method_specs import parse_methods
+from sdc_search.quality_cells import plan_cells, references, run_cells, summarize
 
 FILES = {"quality-cells", "quality.json", "quality.md", "quality.png"}
 
@@ -37,7 +39,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def data(file: Path) -> QualityData:
+def data(file: Path) -> LabelledFeatures:
     return read_data(file)
 
 
@@ -71,98 +73,24 @@ def test_command_writes_the_table(file: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.count("to do") == 8
 
 
-def test_a_cell_is_what_its_hasher_gives(data: QualityData, tmp_path: Path) -> None:
-    cells = quality.plan_cells(quality.parse_methods(["ITQ"]), [6], 1, data, 30)
-    measured, failures = quality.run_cells(cells, data, tmp_path, silent)
-    assert failures == []
-    hasher = ITQ(n_bits=6, random_state=0, verbose=False).fit(data.database[data.rows(30, 0)])
-    expected = mean_average_precision(
-        hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
-    )
-    assert [value.mean_average_precision for value in measured.values()] == [expected]
-
-
-def test_an_interrupted_run_goes_on(
-    data: QualityData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cells = quality.plan_cells(quality.parse_methods(["LSH", "ITQ"]), [4, 8], 2, data, None)
-
-    def interrupt(text: str, done: int) -> None:
-        if done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        quality.run_cells(cells, data, tmp_path, interrupt)
-    first = [quality.read_cell(cell, tmp_path) for cell in cells]
-    assert [measurement is not None for measurement in first] == [True] * 3 + [False] * 5
-
-    fitted = []
-    fit = LSH.fit
-    monkeypatch.setattr(LSH, "fit", lambda self, X: fitted.append(self.n_bits) or fit(self, X))
-    measured, _ = quality.run_cells(cells, data, tmp_path, silent)
-    assert list(measured.values())[:3] == first[:3]
-    assert fitted == [4, 8]  # of the second seed; those of the first were there
-
-    cells[0].path(tmp_path).write_text("{")
-    assert quality.read_cell(cells[0], tmp_path) is None
-
-
-def test_other_settings_are_other_cells(
-    data: QualityData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def path(text: str = "ITQ", n_train: int | None = None, content: QualityData = data) -> Path:
-        (cell,) = quality.plan_cells(quality.parse_methods([text]), [4], 1, content, n_train)
-        return cell.path(tmp_path)
-
-    labels = np.roll(data.query_labels, 1)
-    other = QualityData("x", data.database, data.database_labels, data.query, labels, data.train_rows)
-    paths = [path(), path("ITQ:n_iter=3"), path(n_train=20), path(content=other)]
-    monkeypatch.setattr(quality, "_software", lambda: {"version": "0", "code": "changed"})
-    assert len({*paths, path()}) == 5
-    assert path() == path("ITQ:n_iter=50")
-
-
-def test_presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Preset(LSH):
-        def __init__(self, n_bits: int = 8, *, preset: str | None = None, **params: Any) -> None:
-            super().__init__(n_bits, **params)
-            self.preset = preset
-
-    known = {"LSH": LSH, "Preset": Preset}
-    monkeypatch.setattr(quality, "known_methods", lambda: known)
-    given = quality.parse_methods(["LSH", "Preset", "Preset:author"], "sdc_paper")
-    assert [(method.label, method.params) for method in given] == [
-        ("LSH", {}),
-        ("Preset:sdc_paper", {"preset": "sdc_paper"}),
-        ("Preset:author", {"preset": "author"}),
-    ]
-    with pytest.raises(ValueError, match="none of LSH has presets"):
-        quality.parse_methods(["LSH"], "author")
-
-
-def test_references(data: QualityData) -> None:
-    references = quality.references(data)
-    shares = np.bincount(data.database_labels, minlength=3) / 100
+def test_references(data: LabelledFeatures) -> None:
+    values = references(data, data.query_sets[0])
+    shares = np.bincount(data.labels[data.query_sets[0].database], minlength=3) / 100
     # All 100 items count, so the mean precision of a random order is a little above the class's share.
-    assert shares.min() < references["chance"] < shares.max() + 0.1
-    assert references["chance"] < references["float cosine"] <= 1
-
-
-def test_known_methods_are_in_the_papers_order() -> None:
-    names = [name for name in quality.known_methods() if name in ("LSH", "ITQ", "SDC")]
-    assert names == ["LSH", "ITQ", "SDC"]
-    assert "Hasher" not in quality.known_methods()
+    assert shares.min() < values["chance"] < shares.max() + 0.1
+    assert values["chance"] < values["float cosine"] <= 1
 
 
 def test_bundled_data() -> None:
     data = bundled_data()
-    assert len(data.train_rows) == len(data.database) == len(data.database_labels)
+    (queries,) = data.query_sets
+    assert len(data.train) == len(queries.database) == len(data.labels) - len(queries.query)
 
 
-def test_a_single_seed_has_no_spread(data: QualityData, tmp_path: Path) -> None:
-    cells = quality.plan_cells(quality.parse_methods(["LSH"]), [4], 1, data, None)
-    (summary,) = quality.summarize(quality.run_cells(cells, data, tmp_path, silent)[0])
-    assert summary.spread is None
+def test_a_single_seed_has_no_spread(data: LabelledFeatures, tmp_path: Path) -> None:
+    cells = plan_cells(parse_methods(["LSH"]), [4], 1, data)
+    (summary,) = summarize(run_cells(cells, tmp_path, silent)[0], data.query_sets[0])
+    assert summary.spread == {}
     assert "±" not in next(iter(quality_tables.grids([summary], {}).values()))[1][0][1]
 
 

@@ -16,9 +16,10 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from sdc_search.benchmarks import machine, peers, tables, timing
+from sdc_search.benchmarks import machine, metric_peers, peers, tables, timing
 from sdc_search.benchmarks.cases import Case, Contender, Result, Trial, WrongAnswerError, run_case
 from sdc_search.benchmarks.code_data import database, query_codes
 from sdc_search.benchmarks.hamming import hamming_cases
@@ -27,6 +28,7 @@ from sdc_search.benchmarks.limits import scan_operations
 from sdc_search.benchmarks.loss_figure import loss_figure
 from sdc_search.benchmarks.losses import loss_cases
 from sdc_search.benchmarks.memory import memory_growth
+from sdc_search.benchmarks.metrics import metric_cases
 from sdc_search.benchmarks.timing import Budget, Call, instruction_set, ratio, take_turns, threads
 from sdc_search.native import core
 
@@ -211,7 +213,11 @@ def test_memory_growth_tells_what_is_kept_from_what_was_needed_on_the_way() -> N
 
 @pytest.mark.parametrize(
     ("list_cases", "name", "target"),
-    [(hamming_cases, "batch-k10-64", 22.0), (loss_cases, "calibration-32", 1.6)],
+    [
+        (hamming_cases, "batch-k10-64", 22.0),
+        (loss_cases, "calibration-32", 1.6),
+        (metric_cases, "map-1000", 120.0),
+    ],
 )
 def test_names_of_cases_are_unique_and_quick_ones_have_no_targets(
     list_cases: Callable[..., list[Case]], name: str, target: float
@@ -309,6 +315,31 @@ def test_the_command_of_the_losses_from_end_to_end(tmp_path: Path) -> None:
         assert set(results["sdc-all-256"]["facts"]) == {"extra memory MB", "torch's extra memory MB"}
     with Image.open(tmp_path / "out" / "losses.png") as image:
         assert image.width > image.height
+
+
+def test_the_published_evaluator_is_restated_as_its_formula() -> None:
+    # Nearest first: a hit, a miss, a hit; two more beyond the cut.
+    codes = np.packbits(np.tri(5, 8, k=-1, dtype=bool), axis=1)
+    labels = np.array([1, 0, 1, 2, 1])
+    peer = [
+        torch.from_numpy(labels) if array is labels else metric_peers.signs(array)
+        for array in (codes, labels)
+    ]
+    query = metric_peers.signs(codes[:1]), torch.tensor([1])
+    for order in (metric_peers.full_sort, metric_peers.top_k):
+        value = metric_peers.published_map(*peer, *query, 3, order)
+        assert value == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_command_of_the_metrics_from_end_to_end(tmp_path: Path) -> None:
+    done = benchmark("--out", "out", "--threads", "1", cwd=tmp_path, suite="metrics")
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert document["failures"] == []
+    assert {result["name"]: result["baseline"] for result in document["results"]} == dict.fromkeys(
+        ("map-100", "map-1000", "map-all"), "published"
+    )
+    assert "| map-1000 |" in (tmp_path / "out" / "results.md").read_text()
 
 
 def test_json_is_all_that_is_printed(tmp_path: Path) -> None:

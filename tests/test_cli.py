@@ -17,7 +17,7 @@ import sdc_search
 from sdc_search import LSH, hamming_topk, hashers, load_hasher, mean_average_precision
 from sdc_search.cli import Method
 
-COMMANDS = ("demo", "train", "encode", "search", "evaluate", "info")
+COMMANDS = ("demo", "extract", "train", "encode", "search", "evaluate", "info")
 
 
 def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -221,6 +221,7 @@ def test_evaluate(folder: Path) -> None:
         )
     assert document["mean_average_precision"] == mean_average_precision(*arguments)
     assert document["queries"] == 7
+    assert 0 <= document["queries_without_hit"] <= 7
 
     options = "--at", 10, "--ties", "pessimistic", "--normalizer", "all_relevant", "--no-hit", "skip"
     document = json.loads(succeed(*evaluate, *options, "--json", cwd=folder))
@@ -279,6 +280,10 @@ ENCODE: tuple[Any, ...] = ("-o", "{out}/codes.npy")
             ["labels.npz", "--database-labels-key"],
         ),
         (["evaluate", "codes.npy", "codes.npy", "query_codes.npy", "vector.npy"], ["npy"]),
+        (
+            ["evaluate", "codes.npy", "labels.npz", "query_codes.npy", "labels.npz", "--html", "page.txt"],
+            ["--html", ".html"],
+        ),
         (["demo", "--out", "features.npy"], ["--out", "features.npy"]),
     ],
     ids=lambda value: " ".join(map(str, value)),
@@ -292,6 +297,20 @@ def test_bad_input_is_one_line(
     assert all(word in message for word in named), message
     assert sorted(folder.iterdir()) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_evaluate_writes_a_page(folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    files = "codes.npy", "labels.npz", "query_codes.npy", "labels.npz"
+    keys = "--database-labels-key", "database", "--query-labels-key", "queries"
+    document = json.loads(succeed("evaluate", *files, *keys, "--html", page, "--json", cwd=folder))
+    text = page.read_text()
+    assert f'data-value="{document["mean_average_precision"]!r}"' in text
+    assert "the first 1,000 ranks" in text  # the protocol
+    assert "expectation over all orders" in text
+    assert f"sdc-search evaluate {' '.join(files)} {' '.join(keys)} --html {page} --json" in text
+    assert text.count('<img src="data:image/svg+xml;base64,') == 2
+    assert list(tmp_path.iterdir()) == [page]
 
 
 def test_evaluate_names_at(folder: Path) -> None:

@@ -1,11 +1,10 @@
-"""The demo from the command to its files, and the figures on data small enough to count."""
+"""The demo from the command to its files."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdc_search import LSH, demo, plots
+from sdc_search import LSH, demo
 
 
 @pytest.fixture(scope="module")
@@ -98,39 +97,3 @@ def test_demo_data() -> None:
     np.testing.assert_array_equal(np.bincount(data.database_labels), 10 * [400])
     np.testing.assert_array_equal(np.bincount(data.query_labels), 10 * [50])
     assert len(data.class_names) == 10
-
-
-def test_histograms_are_densities_of_the_values_that_codes_take() -> None:
-    values = np.array([-1.0, -0.5, 0.0, 0.0, 0.5, 1.0])
-    same = np.array([False, False, False, True, True, True])
-    figure = plots.similarity_figure([plots.Similarities("codes", values)], same, n_bits=4)
-    every, of_one_class = figure.axes[0].containers
-    width = 0.5
-    np.testing.assert_allclose([bar.get_height() * width for bar in every], np.array([1, 1, 2, 1, 1]) / 6)
-    np.testing.assert_allclose(
-        [bar.get_height() * width for bar in of_one_class], np.array([0, 0, 1, 1, 1]) / 6
-    )
-    target = figure.axes[0].lines[0].get_xydata()
-    assert np.trapezoid(target[:, 1], target[:, 0]) == pytest.approx(1)
-
-
-def test_retrieval_says_right_and_wrong_in_style_and_words(rng: np.random.Generator) -> None:
-    images = rng.integers(0, 256, (6, 28, 28), dtype=np.uint8)
-    labels = np.array([0, 0, 0, 1, 1, 1])
-    figure = plots.retrieval_figure(
-        images[:1],
-        labels[:1],
-        images,
-        labels,
-        [plots.Retrieval("one", np.array([[0, 1, 4]])), plots.Retrieval("two", np.array([[3, 4, 5]]))],
-        class_names=["shoe", "bag"],
-    )
-    axes = figure.axes[0]
-    _, *frames = axes.patches  # the first is the query's
-    assert [frame.get_linestyle() == "solid" for frame in frames] == [True, True, False, False, False, False]
-    texts = [text.get_text() for text in axes.texts]
-    assert texts.count("✓") == 2
-    assert texts.count("✕ bag") == 4
-    png = plots.png_bytes(figure)
-    with Image.open(BytesIO(png)) as image:
-        assert image.format == "PNG"

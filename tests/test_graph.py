@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from sdc_search import graph as module
 from sdc_search.graph import diffusion, most_similar, nearest_neighbours, neighbour_graph, truncated_ranks
@@ -71,9 +72,11 @@ def test_row_that_all_others_oppose_keeps_an_edge():
     assert join(rows / np.linalg.norm(rows, axis=1, keepdims=True), 3).toarray()[-1].sum() > 0
 
 
-@pytest.mark.parametrize(("dense", "tolerance"), [(True, 1e-4), (False, 1e-3)])
-@pytest.mark.parametrize("alpha", [0.5, 0.99])
-def test_diffusion_equals_the_inverse(dense, tolerance, alpha):
+@pytest.mark.parametrize(
+    ("dense", "alpha", "tolerance"),
+    [(True, 0.5, 1e-4), (True, 0.99, 1e-4), (False, 0.5, 5e-3), (False, 0.0, 1e-6)],
+)
+def test_diffusion_equals_the_inverse(dense, alpha, tolerance):
     graph = join(unit_rows(300), 5)
     columns = np.random.default_rng(1).permutation(300)[:130]
     expected = dense_diffusion(graph.toarray(), alpha)[np.ix_(columns, columns)]
@@ -81,6 +84,46 @@ def test_diffusion_equals_the_inverse(dense, tolerance, alpha):
     assert result.dtype == np.float32
     assert np.array_equal(result, result.T)
     np.testing.assert_allclose(result, expected, atol=tolerance)
+
+
+def test_short_walks_are_the_best_polynomial_in_energy():
+    graph = join(unit_rows(300), 5).toarray().astype(np.float64)
+    degrees = graph.sum(axis=1)
+    walk = 0.9 * graph / np.sqrt(np.outer(degrees, degrees))
+    u = np.sqrt(degrees / degrees.sum())
+    polynomial = module._galerkin_polynomial(sp.csr_array(walk), u)
+    columns = np.random.default_rng(1).permutation(300)[:130]
+    matrix = sum(c * np.linalg.matrix_power(walk, power) for power, c in enumerate(polynomial))
+    matrix -= np.polyval(polynomial[::-1], 0.9) * np.outer(u, u)
+    result = module._short_walks(sp.csr_array(walk.astype(np.float32)), u, columns)
+    np.testing.assert_allclose(result, matrix[np.ix_(columns, columns)], atol=1e-4)
+
+    z = np.random.default_rng(0).standard_normal((300, 8))
+    z -= np.outer(u, u @ z)
+    system, solution = np.eye(300) - walk, np.linalg.solve(np.eye(300) - walk, z)
+    powers = np.stack([np.linalg.matrix_power(walk, power) @ z for power in range(6)])
+
+    def energy(coefficients):
+        error = np.tensordot(coefficients, powers, axes=1) - solution
+        return np.vdot(error, system @ error)
+
+    best = energy(polynomial)
+    assert best < 0.05 * np.vdot(solution, system @ solution)
+    for power in range(6):
+        for step in (-1e-3, 1e-3):
+            assert energy(polynomial + step * np.eye(6)[power]) > best
+
+
+@pytest.mark.parametrize("k", [1, 7])
+@pytest.mark.parametrize("n", [128, 200])
+def test_groups_do_not_show(n, k, monkeypatch):
+    rows = unit_rows(n)
+    plain = nearest_neighbours(rows, k)
+    monkeypatch.setattr(module, "_GROUPED_COLUMNS", 2)
+    monkeypatch.setattr(module, "_GROUP", 16)
+    grouped = nearest_neighbours(rows, k)
+    assert np.array_equal(grouped[0], plain[0])
+    assert np.array_equal(grouped[1], plain[1])
 
 
 @pytest.mark.parametrize("dense", [True, False])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdc_search import LSH, BiHalf, Hasher, load_hasher, mean_average_precision
-from sdc_search.demo import load_demo_data
+from sdc_search import BiHalf
 from sdc_search.hashers.bi_half import bi_half_loss, half_half
 from sdc_search.hashers.greedy_hash import pair_loss
 
@@ -45,33 +44,6 @@ def test_the_gradient_is_the_formula_and_each_call_has_its_own_gamma():
 def test_the_loss_is_that_of_pairs():
     x, u = sample(8), sample(8, seed=1)
     assert bi_half_loss(x, u) == pair_loss(x, half_half(u))
-
-
-def test_a_few_epochs_beat_random_planes_and_a_file_gives_the_same_codes(tmp_path):
-    data = load_demo_data()
-
-    def quality(hasher: Hasher) -> float:
-        hasher.fit(data.database)
-        return mean_average_precision(
-            hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
-        )
-
-    lsh = np.mean([quality(LSH(16, random_state=seed)) for seed in range(3)])
-    hasher = BiHalf(16, max_epochs=5, random_state=0, verbose=False)
-    assert quality(hasher) > lsh + 0.05
-    hasher.save(tmp_path / "hasher.safetensors")
-    assert np.array_equal(
-        load_hasher(tmp_path / "hasher.safetensors").encode(data.query), hasher.encode(data.query)
-    )
-
-
-@pytest.mark.parametrize("preset", [None, "author", "sdc_paper"])
-def test_every_preset_trains_and_its_file_loads(preset, tmp_path):
-    X = np.random.default_rng(0).random((300, 12), dtype=np.float32)
-    hasher = BiHalf(16, preset=preset, max_epochs=1, random_state=0).fit(X)
-    assert ("hidden_weight" in hasher.state_) == (preset == "sdc_paper")
-    hasher.save(tmp_path / "hasher.safetensors")
-    assert load_hasher(tmp_path / "hasher.safetensors").encode(X).tobytes() == hasher.encode(X).tobytes()
 
 
 @pytest.mark.parametrize(("parameter", "value"), [("hidden", -1), ("teacher", "shifted"), ("gamma", -1.0)])

@@ -7,22 +7,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sdc_search import LSH, GreedyHash, Hasher, load_hasher, mean_average_precision
-from sdc_search.demo import load_demo_data
+from sdc_search import GreedyHash
 from sdc_search.feature_rows import FeatureRows
-from sdc_search.hashers.greedy_hash import StraightThroughSign, greedy_hash_loss, pair_loss
+from sdc_search.hashers.greedy_hash import greedy_hash_loss, pair_loss
 
 
 def sample(n: int = 10, d: int = 6, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def test_a_bit_is_one_only_above_zero_and_the_gradient_passes():
-    outputs = torch.tensor([[-2.0, 0.0, 0.5]], requires_grad=True)
-    bits = StraightThroughSign.apply(outputs)
-    assert bits.tolist() == [[-1, -1, 1]]
-    bits.backward(torch.tensor([[3.0, 4.0, 5.0]]))
-    assert outputs.grad.tolist() == [[3, 4, 5]]
 
 
 def test_the_gradient_is_the_formula():
@@ -74,33 +65,6 @@ def test_the_teacher_sees_features_as_given_or_centred_whatever_the_network_sees
     wanted = torch.from_numpy(X - mean if teacher == "centered" else X).float()
     outputs = objective.encoder(inputs)
     torch.testing.assert_close(objective(None, inputs), greedy_hash_loss(wanted, outputs))
-
-
-def test_a_few_epochs_beat_random_planes_and_a_file_gives_the_same_codes(tmp_path):
-    data = load_demo_data()
-
-    def quality(hasher: Hasher) -> float:
-        hasher.fit(data.database)
-        return mean_average_precision(
-            hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
-        )
-
-    lsh = np.mean([quality(LSH(16, random_state=seed)) for seed in range(3)])
-    hasher = GreedyHash(16, max_epochs=5, random_state=0, verbose=False)
-    assert quality(hasher) > lsh + 0.05
-    hasher.save(tmp_path / "hasher.safetensors")
-    assert np.array_equal(
-        load_hasher(tmp_path / "hasher.safetensors").encode(data.query), hasher.encode(data.query)
-    )
-
-
-@pytest.mark.parametrize("preset", [None, "author", "sdc_paper"])
-def test_every_preset_trains_and_its_file_loads(preset, tmp_path):
-    X = np.random.default_rng(0).random((300, 12), dtype=np.float32)
-    hasher = GreedyHash(16, preset=preset, max_epochs=1, random_state=0).fit(X)
-    assert ("hidden_weight" in hasher.state_) == (preset == "sdc_paper")
-    hasher.save(tmp_path / "hasher.safetensors")
-    assert load_hasher(tmp_path / "hasher.safetensors").encode(X).tobytes() == hasher.encode(X).tobytes()
 
 
 @pytest.mark.parametrize(

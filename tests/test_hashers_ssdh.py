@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdc_search import LSH, SSDH, Hasher, load_hasher, mean_average_precision
-from sdc_search.demo import load_demo_data
+from sdc_search import SSDH
 from sdc_search.hashers import ssdh
 from sdc_search.hashers.ssdh import DistanceFit, fit_distances, ssdh_loss
 
@@ -62,33 +61,6 @@ def test_no_near_pairs_are_announced():
     X = np.repeat(np.eye(4), 25, axis=0)[:, :2] + 1e-3  # half of all pairs are equal
     with pytest.warns(UserWarning, match="SSDH finds no near pairs"):
         fit_distances(X)
-
-
-def test_a_few_epochs_beat_random_planes_and_a_file_gives_the_same_codes(tmp_path):
-    data = load_demo_data()
-
-    def quality(hasher: Hasher) -> float:
-        hasher.fit(data.database)
-        return mean_average_precision(
-            hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
-        )
-
-    lsh = np.mean([quality(LSH(16, random_state=seed)) for seed in range(3)])
-    hasher = SSDH(16, max_epochs=5, random_state=0, verbose=False)
-    assert quality(hasher) > lsh + 0.05
-    hasher.save(tmp_path / "hasher.safetensors")
-    assert np.array_equal(
-        load_hasher(tmp_path / "hasher.safetensors").encode(data.query), hasher.encode(data.query)
-    )
-
-
-@pytest.mark.parametrize("preset", [None, "author", "sdc_paper"])
-def test_every_preset_trains_and_its_file_loads(preset, tmp_path):
-    X = np.random.default_rng(0).random((300, 12), dtype=np.float32)
-    hasher = SSDH(16, preset=preset, max_epochs=1, random_state=0).fit(X)
-    assert ("hidden_weight" in hasher.state_) == (preset == "sdc_paper")
-    hasher.save(tmp_path / "hasher.safetensors")
-    assert load_hasher(tmp_path / "hasher.safetensors").encode(X).tobytes() == hasher.encode(X).tobytes()
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from sdc_search import LSH, Hasher, load_hasher, mean_average_precision
-from sdc_search.demo import load_demo_data
-from sdc_search.hashers.tbh import TBH, TwinBottleneck, adjacency, binarize, propagate
+from sdc_search.hashers.tbh import TwinBottleneck, adjacency, binarize, propagate
 
 
 def random_bits(n: int = 6, k: int = 9) -> torch.Tensor:
@@ -124,21 +121,3 @@ def test_random_choices_come_from_the_generator_alone():
     losses = [network(stochastic=True).loss(x, torch.Generator().manual_seed(2)) for _ in range(2)]
     assert losses[0] == losses[1]
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_few_epochs_beat_random_planes_and_a_file_gives_the_same_codes(tmp_path):
-    data = load_demo_data()
-
-    def quality(hasher: Hasher) -> float:
-        hasher.fit(data.database)
-        return mean_average_precision(
-            hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
-        )
-
-    lsh = np.mean([quality(LSH(16, random_state=seed)) for seed in range(5)])
-    hasher = TBH(16, max_epochs=4, n_components=64, random_state=0, verbose=False)
-    assert quality(hasher) > lsh
-    hasher.save(tmp_path / "hasher.safetensors")
-    assert np.array_equal(
-        load_hasher(tmp_path / "hasher.safetensors").encode(data.query), hasher.encode(data.query)
-    )

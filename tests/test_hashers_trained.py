@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from sdc_search import SDC, NotFittedError, load_hasher, unpack_bits
+import sdc_search
+from sdc_search import (
+    LSH,
+    SDC,
+    BiHalf,
+    GraphSDC,
+    GreedyHash,
+    Hasher,
+    NotFittedError,
+    load_hasher,
+    mean_average_precision,
+    unpack_bits,
+)
 from sdc_search.bit_statistics import bit_statistics
+from sdc_search.demo import load_demo_data
 from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers import NSH, SSDH, TBH, WCH, CIBHash
 
 
 def sample(*shape: int) -> np.ndarray:
@@ -20,6 +35,54 @@ def sample(*shape: int) -> np.ndarray:
 
 def quick(**params) -> SDC:
     return SDC(**{"n_bits": 8, "hidden": 8, "max_epochs": 2, "batch_size": 16, "random_state": 0, **params})
+
+
+def precision(hasher: Hasher) -> float:
+    data = load_demo_data()
+    hasher.fit(data.database)
+    return mean_average_precision(
+        hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
+    )
+
+
+@pytest.fixture(scope="module")
+def random_planes() -> float:
+    return float(np.mean([precision(LSH(16, random_state=seed)) for seed in range(5)]))
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "margin"),
+    [
+        (SDC, {"max_epochs": 4, "hidden": 128}, 0.05),
+        (GreedyHash, {"max_epochs": 5}, 0.05),
+        (BiHalf, {"max_epochs": 5}, 0.05),
+        (SSDH, {"max_epochs": 5}, 0.05),
+        (CIBHash, {"max_epochs": 3, "n_components": 64}, 0.05),
+        (NSH, {"max_epochs": 2, "n_components": 64}, 0.05),
+        (WCH, {"max_epochs": 3, "n_components": 64}, 0.05),
+        (TBH, {"max_epochs": 4, "n_components": 64}, 0.0),
+    ],
+)
+def test_a_few_epochs_on_real_features_beat_random_planes(method, params, margin, random_planes):
+    assert precision(method(16, random_state=0, verbose=False, **params)) > random_planes + margin
+
+
+@pytest.mark.parametrize("method", [SDC, GreedyHash, BiHalf, SSDH, CIBHash, NSH, WCH, TBH])
+@pytest.mark.parametrize("preset", [None, "author", "sdc_paper"])
+def test_every_preset_trains_and_its_file_gives_the_same_codes(method, preset, tmp_path):
+    X = np.random.default_rng(0).random((300, 12), dtype=np.float32)
+    hasher = method(16, preset=preset, max_epochs=1, random_state=0, verbose=False).fit(X)
+    codes = hasher.encode(X)
+    assert len(np.unique(codes, axis=0)) > 1
+    hasher.save(tmp_path / "a")
+    assert load_hasher(tmp_path / "a").encode(X).tobytes() == codes.tobytes()
+
+
+@pytest.mark.parametrize("method", [GreedyHash, BiHalf, SSDH])
+@pytest.mark.parametrize("preset", [None, "author", "sdc_paper"])
+def test_only_the_sdc_paper_gives_pairwise_methods_a_hidden_layer(method, preset):
+    hasher = method(8, preset=preset, max_epochs=1, random_state=0).fit(np.abs(sample(120, 8)))
+    assert ("hidden_weight" in hasher.state_) == (preset == "sdc_paper")
 
 
 def test_all_parameters_are_in_the_signature_and_survive_clone():
@@ -77,6 +140,24 @@ def test_bit_statistics_of_known_codes():
     assert statistics["correlation"] == 0
     assert statistics["entropy"] == pytest.approx(2 / 3)
     assert statistics["collapse"] == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("name", ["CIBHash", "GraphSDC", "SDC", "TBH"])
+@pytest.mark.parametrize("threshold", ["zero", "median"])
+def test_a_callback_gets_the_hasher_so_far_and_changes_nothing(name, threshold):
+    def look(record):
+        hashers.append(record.hasher())
+
+    hashers = []
+    params = {"n_bits": 4, "max_epochs": 3, "batch_size": 20, "threshold": threshold, "random_state": 0}
+    hasher_class = getattr(sdc_search, name)
+    alone = hasher_class(**params).fit(sample())
+    hasher = hasher_class(**params, callbacks=[look]).fit(sample())
+    projections = [each.project(sample()) for each in (*hashers, hasher, alone)]
+    assert len(hashers) == 3
+    assert not np.array_equal(projections[0], projections[1])
+    for same in projections[3:]:
+        assert np.array_equal(projections[2], same)
 
 
 def interrupt_after(epochs):
@@ -204,5 +285,25 @@ def test_shuffled_rows_give_as_good_codes():
     assert abs(shuffled - np.mean(losses)) < 3 * np.std(losses) + 0.02
 
 
-def test_autocast_trains():
-    assert torch.isfinite(torch.from_numpy(quick(autocast=True).fit(sample()).project(sample()))).all()
+@pytest.mark.parametrize("method", [SDC, GraphSDC, GreedyHash, BiHalf, SSDH, CIBHash, NSH, WCH, TBH])
+def test_autocast_trains_nearly_the_same_codes(method):
+    X = (5 * np.eye(5, 16)[np.arange(200) % 5] + sample(200, 16)).astype(np.float32)
+    plain, half = (
+        method(16, autocast=autocast, max_epochs=3, random_state=0, verbose=False).fit(X)
+        for autocast in (False, True)
+    )
+    assert half.report_["loss"] == pytest.approx(plain.report_["loss"], rel=0.05)
+    assert np.unpackbits(half.encode(X) ^ plain.encode(X)).mean() < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.* is deprecated")  # torch's about itself
+@pytest.mark.parametrize("method", [SDC, GraphSDC])
+def test_compiled_training_is_the_same_training(method, monkeypatch):
+    # All of the compiler but its last stage, which would call a C++ compiler for half a minute.
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
+    X = sample(64, 8)
+    plain, compiled = (
+        method(8, max_epochs=2, hidden=8, compile=compiled, random_state=0).fit(X).project(X)
+        for compiled in (False, True)
+    )
+    np.testing.assert_allclose(compiled, plain, atol=1e-4)

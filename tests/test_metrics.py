@@ -13,14 +13,18 @@ from scipy import stats
 
 from sdc_search import (
     hamming_distance,
+    hit_rate_at,
     mean_average_precision,
     mean_average_precision_from_scores,
     metrics,
+    ndcg_at,
     precision_at,
+    precision_recall_curve,
     recall_at,
     reference,
 )
-from sdc_search.metrics import NoHit, Normalizer, Ties
+from sdc_search.metrics import Gain, NoHit, Normalizer, Ties, retrieval_scores
+from sdc_search.native import core
 
 TIES: tuple[Ties, ...] = get_args(Ties)
 NORMALIZERS: tuple[Normalizer, ...] = get_args(Normalizer)
@@ -76,7 +80,7 @@ def test_fixture(
 
 
 def test_every_order_of_the_ties() -> None:
-    for case, at in small_cases(150):
+    for case, at in small_cases(200):
         for ties, normalizer, no_hit in product(TIES, NORMALIZERS, NO_HIT):
             options: dict[str, Any] = {"at": at, "ties": ties, "normalizer": normalizer, "no_hit": no_hit}
             got = mean_average_precision(*case, **options)
@@ -173,11 +177,13 @@ def test_expectation_over_a_large_group(n: int, p: int, at: int, before: tuple[i
     assert got == pytest.approx(want, rel=1e-10)
 
 
-def test_sums_of_reciprocals() -> None:
-    starts, counts = np.array([0, 1, 5, 30, 31, 32, 33, 100, 10**6, 10**9]), np.array([0, 1, 2, 3, 40, 5000])
-    got = metrics._reciprocal_sum(starts[:, None], counts)
-    want = [[math.fsum(1 / (s + j) for j in range(1, c + 1)) for c in counts] for s in starts.tolist()]
-    np.testing.assert_allclose(got, want, rtol=2e-14)
+@pytest.mark.parametrize("misses", [0, 1, 5, 23, 24, 31, 32, 33, 100, 2_000_000])
+@pytest.mark.parametrize("hits", [1, 2, 8, 9, 40, 5000])
+def test_precision_of_a_run_of_hits(misses: int, hits: int) -> None:
+    nearer_first = at_distances(np.repeat([0, 1], [misses, hits]), np.repeat([0, 1], [misses, hits]))
+    want = math.fsum(j / (misses + j) for j in range(1, hits + 1)) / hits
+    for ties in ("expected", "pessimistic"):
+        assert mean_average_precision(*nearer_first, at=-1, ties=ties) == pytest.approx(want, rel=1e-12)
 
 
 def test_expected_is_the_mean_over_shuffles(rng: np.random.Generator) -> None:
@@ -292,43 +298,174 @@ def test_perfect_and_hopeless_rankings(ties: Ties) -> None:
     assert precision_at(*hopeless, [1, 90, 1000], ties=ties).tolist() == pytest.approx([0.0, 0.0, 3 / 93])
 
 
-@pytest.mark.parametrize("ties", TIES)
 @pytest.mark.parametrize("multi", [False, True])
-def test_blocks_do_not_show(
-    ties: Ties, multi: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_do_not_show(multi: bool, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     case = random_case(rng, 50, 13, n_bits=5, classes=10, multi=multi)
 
     def measure() -> list[float]:
         values = [
-            mean_average_precision(*case, at=20, ties=ties, no_hit=no_hit, normalizer=normalizer)
+            mean_average_precision(*case, at=20, ties="stable", no_hit=no_hit, normalizer=normalizer)
             for no_hit, normalizer in product(NO_HIT, NORMALIZERS)
         ]
-        return [*values, *precision_at(*case, [3, 20], ties=ties), *recall_at(*case, [3, 20], ties=ties)]
+        for curve in (
+            precision_recall_curve(*case),
+            *(precision_recall_curve(*case, by="rank", ties=ties) for ties in TIES),
+        ):
+            values += [*curve.precision[1:], *curve.recall]
+        for measure_at in (precision_at, recall_at, hit_rate_at, ndcg_at):
+            values += measure_at(*case, [3, 20], ties="stable").tolist()
+        return values
 
     whole = measure()
-    for queries in (1, 4, 12):
-        row = metrics._BYTES_PER_ITEM * 50 + metrics._BYTES_PER_DISTANCE * 9
-        monkeypatch.setattr(metrics, "_BLOCK_BYTES", queries * row)
-        assert measure() == pytest.approx(whole, rel=1e-14)
+    for n_bytes in (1, 5 * metrics._BYTES_PER_RANK * 50):
+        monkeypatch.setattr(metrics, "_BLOCK_BYTES", n_bytes)
+        assert measure() == pytest.approx(whole, rel=1e-13)
 
 
 def test_blocks_bound_the_memory(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     rows = []
 
-    def count(codes: Any, queries: Any) -> Any:
+    def count(codes: Any, queries: Any, k: int) -> Any:
         rows.append(len(queries))
-        return reference.hamming_distance(codes, queries)
+        return reference.hamming_topk(codes, queries, k)
 
-    monkeypatch.setattr(metrics, "hamming_distance", count)
+    monkeypatch.setattr(metrics, "hamming_topk", count)
     monkeypatch.setattr(metrics, "_BLOCK_BYTES", 1 << 20)
-    mean_average_precision(*random_case(rng, 2000, 50))
+    mean_average_precision(*random_case(rng, 2000, 50), at=-1, ties="stable")
     assert sum(rows) == 50
-    assert max(rows) * 2000 * metrics._BYTES_PER_ITEM <= 1 << 20
-    monkeypatch.setattr(metrics, "_BLOCK_BYTES", 1)
-    rows.clear()
-    mean_average_precision(*random_case(rng, 2000, 3))
-    assert rows == [1, 1, 1]
+    assert max(rows) * 2000 * metrics._BYTES_PER_RANK <= 1 << 20
+
+
+def expected_hits(distances: Any, relevant: Any, ranks: list[int]) -> npt.NDArray[np.float64]:
+    """The expected number of relevant items up to each rank, one query after the other."""
+    hits = np.empty((len(distances), len(ranks)))
+    for q, (row, wanted) in enumerate(zip(distances, relevant, strict=True)):
+        items, found = np.bincount(row), np.bincount(row, wanted)
+        for i, rank in enumerate(ranks):
+            d = int((items.cumsum() >= rank).argmax())
+            hits[q, i] = found[:d].sum() + (rank - items[:d].sum()) * found[d] / items[d]
+    return hits
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("n_bytes", [1, 3, 8, 20, 40, 200])
+def test_every_level_counts_the_same(n_bytes: int, rng: np.random.Generator) -> None:
+    # Enough rows that thresholds come from a sample, in classes of unlike distances, one after the other.
+    n, q, ranks = 5_003, 37, [1, 20, 300]
+    classes = np.sort(rng.integers(0, 40, n))
+    centres = rng.random((40, 8 * n_bytes))
+    codes = np.packbits(rng.random((n, 8 * n_bytes)) < centres[classes], axis=1)
+    asked = rng.integers(0, 45, q)
+    queries = np.packbits(rng.random((q, 8 * n_bytes)) < centres[asked % 40], axis=1)
+    distances = reference.hamming_distance(codes, queries)
+    want = expected_hits(distances, classes == asked[:, None], ranks)
+    np.testing.assert_allclose(
+        precision_at(codes, classes, queries, asked, ranks), want.mean(axis=0) / ranks, rtol=1e-12
+    )
+    hot = np.arange(70) == classes[:, None]
+    hot |= rng.random(hot.shape) < 0.01
+    wanted = np.arange(70) == asked[:, None]
+    wanted[:, 66] = True
+    shares = wanted.astype(np.int64) @ hot.T
+    want = expected_hits(distances, shares > 0, ranks)
+    np.testing.assert_allclose(
+        precision_at(codes, hot, queries, wanted, ranks), want.mean(axis=0) / ranks, rtol=1e-12
+    )
+    # Linear gains of grades are hits that weigh as much.
+    gain = np.diff(expected_hits(distances, shares, list(range(1, 301))), axis=1, prepend=0)
+    ideal = -np.sort(-shares, axis=1)[:, :300]
+    discounts = 1 / np.log2(np.arange(2, 302))
+    want = (gain * discounts).sum(axis=1) / (ideal * discounts).sum(axis=1)
+    got = ndcg_at(codes, hot, queries, wanted, 300, gain="linear")
+    assert got.tolist() == pytest.approx([want.mean()], rel=1e-12)
+
+
+def test_samples_that_mislead(rng: np.random.Generator) -> None:
+    # Of so many queries, some have more near rows in the sample than its margin allows for.
+    codes, queries = (rng.integers(0, 256, (n, 8), dtype=np.uint8) for n in (2_100, 3_000))
+    labels, asked = rng.integers(0, 2, 2_100), rng.integers(0, 2, 3_000)
+    distances = reference.hamming_distance(codes, queries)
+    want = expected_hits(distances, labels == asked[:, None], [500])
+    got = precision_at(codes, labels, queries, asked, 500)
+    assert got.tolist() == pytest.approx(want.mean(axis=0) / 500, rel=1e-12)
+
+
+def test_threads_do_not_show(rng: np.random.Generator) -> None:
+    codes = rng.integers(0, 256, (9_000, 8), dtype=np.uint8)
+    labels, asked = rng.integers(0, 9, 9_000), rng.integers(0, 9, 70)
+    values = []
+    before = core.num_threads()
+    try:
+        for threads in (1, 2, 5):
+            core.set_num_threads(threads)
+            for at in (100, -1):
+                values.append(mean_average_precision(codes, labels, codes[:70], asked, at=at))
+    finally:
+        core.set_num_threads(before)
+    assert values == values[:2] * 3
+
+
+def test_precision_and_recall_within_a_radius(rng: np.random.Generator) -> None:
+    case = random_case(rng, 60, 9, n_bits=5, classes=30)
+    codes, labels, queries, query_labels = case
+    distances, relevant = reference.hamming_distance(codes, queries), labels == query_labels[:, None]
+    curve = precision_recall_curve(*case)
+    assert curve.ranks is None
+    assert curve.radii is not None
+    assert curve.radii.tolist() == list(range(9))
+    for radius in curve.radii:
+        within = distances <= radius
+        hits = (within & relevant).sum(axis=1)
+        some = within.any(axis=1)
+        want = (hits[some] / within[some].sum(axis=1)).mean() if some.any() else np.nan
+        assert curve.precision[radius] == pytest.approx(want, nan_ok=True)
+        assert curve.recall[radius] == pytest.approx((hits / np.maximum(relevant.sum(axis=1), 1)).mean())
+
+
+def test_no_item_within_a_radius() -> None:
+    curve = precision_recall_curve(*at_distances([2, 3], [1, 0]))
+    assert curve.precision[:4].tolist() == pytest.approx([np.nan, np.nan, 1.0, 0.5], nan_ok=True)
+
+
+@pytest.mark.parametrize("ties", TIES)
+@pytest.mark.parametrize("multi", [False, True])
+def test_precision_and_recall_by_rank(ties: Ties, multi: bool, rng: np.random.Generator) -> None:
+    case = random_case(rng, 70, 9, n_bits=4, classes=7, multi=multi)
+    curve = precision_recall_curve(*case, by="rank", ties=ties, at=60)
+    assert curve.radii is None
+    assert curve.ranks is not None
+    assert curve.ranks.tolist() == list(range(1, 61))
+    np.testing.assert_allclose(curve.precision, precision_at(*case, curve.ranks, ties=ties), atol=1e-12)
+    np.testing.assert_allclose(curve.recall, recall_at(*case, curve.ranks, ties=ties), atol=1e-12)
+
+
+@pytest.mark.parametrize("ties", TIES)
+def test_hit_rate_and_gain_over_every_order(ties: Ties) -> None:
+    for case, _ in small_cases(60):
+        n_items = len(case[0])
+        ranks = [n_items, 1, max(n_items // 2, 1)]
+        got = hit_rate_at(*case, ranks, ties=ties)
+        want = [reference.hit_rate_at(*case, n, ties=ties) for n in ranks]
+        assert got.tolist() == pytest.approx(want, abs=1e-13)
+        for gain in get_args(Gain):
+            got = ndcg_at(*case, ranks, gain=gain, ties=ties)
+            want = [reference.ndcg_at(*case, n, gain=gain, ties=ties) for n in ranks]
+            assert got.tolist() == pytest.approx(want, abs=1e-13)
+
+
+def test_number_of_queries_without_a_hit() -> None:
+    # One query always has its hit at rank 1, one never, and one has one of four tied items to find.
+    codes = np.array([[0], [15], [15], [15], [15]], dtype=np.uint8)
+    labels = np.array([1, 2, 0, 0, 0])
+    case = codes, labels, np.array([[0], [0], [15]], dtype=np.uint8), np.array([1, 3, 2])
+    want = {"expected": 1.75, "stable": 1, "optimistic": 1, "pessimistic": 2}
+    for ties in TIES:
+        scores = retrieval_scores(*case, at=1, ties=ties)
+        assert scores.n_queries == 3
+        assert scores.n_without_hit == pytest.approx(want[ties])
+        assert scores.mean_average_precision == mean_average_precision(*case, at=1, ties=ties)
+    # Leaving the third out can be no better and no worse than its AP of 1.
+    assert retrieval_scores(*case, at=1, ties="pessimistic", no_hit="skip").n_without_hit in (1, 2)
 
 
 def test_kinds_of_labels(rng: np.random.Generator) -> None:
@@ -340,7 +477,6 @@ def test_kinds_of_labels(rng: np.random.Generator) -> None:
         return mean_average_precision(codes, database, queries, query)
 
     assert score(labels.astype(np.uint8), query_labels.astype(np.int16)) == want
-    assert score(labels - 1, query_labels - 1) == want
     assert score(names[labels], names[query_labels]) == want
     assert score(names[labels].astype(object), names[query_labels]) == want
     assert score(names[labels].astype(np.dtypes.StringDType()), names[query_labels]) == want
@@ -348,9 +484,10 @@ def test_kinds_of_labels(rng: np.random.Generator) -> None:
     one_hot = np.eye(3, dtype=np.int64)
     assert score(one_hot[labels], one_hot[query_labels]) == want
     assert score(one_hot[labels] == 1, one_hot[query_labels]) == want
-    # Numbers that float64 or a change of sign would take for each other.
-    signed, unsigned = np.where(labels == 0, -1, labels), np.where(query_labels == 0, 2**64 - 1, query_labels)
-    assert score(signed, unsigned.astype(np.uint64)) == score(
+    # Numbers that float64 would take for each other.
+    large, larger = np.uint64(2**64 - 2), np.uint64(2**64 - 1)
+    unsigned = np.where(query_labels == 0, larger, query_labels.astype(np.uint64))
+    assert score(np.where(labels == 0, large, labels.astype(np.uint64)), unsigned) == score(
         np.where(labels == 0, 7, labels), np.where(query_labels == 0, 8, query_labels)
     )
 
@@ -403,6 +540,8 @@ HOT = np.eye(3, dtype=np.int64)
         ((CODES, LABELS, CODES, [0, 1, 2]), {}, TypeError, "query_labels .* got list"),
         ((CODES, LABELS * 1.0, CODES, LABELS), {}, TypeError, "database_labels .* got float64"),
         ((CODES, LABELS > 0, CODES, LABELS), {}, TypeError, "database_labels .* got bool"),
+        ((CODES, LABELS - 1, CODES, LABELS), {}, ValueError, "database_labels .* negative, got -1"),
+        ((CODES, LABELS, CODES, LABELS - 2), {}, ValueError, "query_labels .* negative, got -2"),
         ((CODES, LABELS.astype(object), CODES, LABELS), {}, TypeError, "database_labels .* got object"),
         (
             (CODES, LABELS.astype(str), CODES, LABELS),
@@ -428,9 +567,12 @@ def test_bad_input(
     with pytest.raises(error, match=message):
         mean_average_precision(*arguments, **options)
     if options.keys() <= {"ties"}:
-        for measure in (precision_at, recall_at):
+        for measure in (precision_at, recall_at, hit_rate_at, ndcg_at):
             with pytest.raises(error, match=message):
                 measure(*arguments, 1, **options)
+    if options.keys() <= {"ties", "at"}:
+        with pytest.raises(error, match=message):
+            precision_recall_curve(*arguments, **options)
 
 
 @pytest.mark.parametrize(
@@ -448,9 +590,19 @@ def test_bad_input(
     ],
 )
 def test_bad_ranks(n: Any, error: type[Exception], message: str) -> None:
-    for measure in (precision_at, recall_at):
+    for measure in (precision_at, recall_at, hit_rate_at, ndcg_at):
         with pytest.raises(error, match=message):
             measure(CODES, LABELS, CODES, LABELS, n)
+
+
+def test_bad_options() -> None:
+    with pytest.raises(ValueError, match="gain must be one of 'exponential', 'linear', got 'square'"):
+        ndcg_at(CODES, LABELS, CODES, LABELS, 1, gain="square")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="by must be one of 'radius', 'rank', got 'bit'"):
+        precision_recall_curve(CODES, LABELS, CODES, LABELS, by="bit")  # type: ignore[arg-type]
+    many = np.ones((3, 1100), dtype=np.bool_)
+    with pytest.raises(ValueError, match="gain must be 'linear' where queries have 1100 labels"):
+        ndcg_at(CODES, many, CODES, many, 1)
 
 
 def test_scores_that_order_as_distances_give_the_stable_precision(rng: np.random.Generator) -> None:

@@ -6,6 +6,7 @@ void register_hamming(pybind11::module_& m);
 void register_asymmetric(pybind11::module_& m);
 void register_multi_index(pybind11::module_& m);
 void register_losses(pybind11::module_& m);
+void register_metrics(pybind11::module_& m);
 }  // namespace sdc
 
 PYBIND11_MODULE(_core, m) {
@@ -15,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   sdc::register_asymmetric(m);
   sdc::register_multi_index(m);
   sdc::register_losses(m);
+  sdc::register_metrics(m);
 }

@@ -37,6 +37,52 @@ def asymmetric_topk(
     ids: npt.NDArray[np.int64] | None,
     threads: int,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]: ...
+
+class Relevance:
+    @staticmethod
+    def equal(items: npt.NDArray[np.uint64], queries: npt.NDArray[np.uint64]) -> Relevance: ...
+    @staticmethod
+    def shared(
+        items: npt.NDArray[np.uint64], queries: npt.NDArray[np.uint64], counted: bool
+    ) -> Relevance: ...
+    @staticmethod
+    def listed(lims: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], n: int) -> Relevance: ...
+    @property
+    def n_grades(self) -> int: ...
+    def count(self, threads: int) -> npt.NDArray[np.int64]: ...
+
+def average_precision(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    relevance: Relevance,
+    at: int,
+    ties: str,
+    normalizer: str,
+    threads: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def hits_at(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    relevance: Relevance,
+    ranks: npt.NDArray[np.int64],
+    ties: str,
+    threads: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def discounted_gain_at(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    relevance: Relevance,
+    ranks: npt.NDArray[np.int64],
+    ties: str,
+    gains: npt.NDArray[np.float64],
+    threads: int,
+) -> npt.NDArray[np.float64]: ...
+def ideal_gain_at(
+    relevance: Relevance, ranks: npt.NDArray[np.int64], gains: npt.NDArray[np.float64], threads: int
+) -> npt.NDArray[np.float64]: ...
+def distance_histograms(
+    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], relevance: Relevance, threads: int
+) -> npt.NDArray[np.int64]: ...
 def hamming_plan(n: int, n_bytes: int, n_queries: int, k: int) -> tuple[float, str]: ...
 def multi_index_bytes(n: int, n_bits: int) -> int: ...
 def build_multi_index(

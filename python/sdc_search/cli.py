@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,19 @@ import typer
 
 from sdc_search import __version__
 from sdc_search.benchmarks.command import app as benchmark_app
-from sdc_search.console import InputError, Json, Quiet, make_directory, note, print_lines, progress, render
+from sdc_search.console import (
+    InputError,
+    Json,
+    Quiet,
+    SeveralValues,
+    make_directory,
+    note,
+    print_lines,
+    progress,
+    render,
+)
 from sdc_search.errors import CorruptFileError
+from sdc_search.reproduction.command import reproduce
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,6 +56,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(benchmark_app, name="benchmark")
+app.command(
+    cls=SeveralValues,
+    epilog="Example: [bold]sdc-search reproduce fashion-mnist --data /usr/share/datasets/fashion-mnist"
+    " --bits 16 32 64[/bold]",
+)(reproduce)
 
 
 class Method(StrEnum):
@@ -125,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = app(args=words, prog_name="sdc-search", standalone_mode=False)
+        code = app(args=words, prog_name="sdc-search", standalone_mode=False, obj=words)
     except _UsageError as error:
         return _fail(f"{error.format_message()} (see sdc-search --help)")  # type: ignore[attr-defined]
     except (InputError, CorruptFileError, ImportError) as error:
@@ -183,6 +200,62 @@ def demo(
         print_lines([json.dumps(document)])
     elif not quiet:
         _print_demo(result, [out / name for name in contents])
+
+
+@app.command(epilog="Example: [bold]sdc-search extract photographs --out features[/bold]")
+def extract(
+    images_dir: Annotated[
+        Path,
+        typer.Argument(metavar="IMAGES_DIR", help="Images, also in folders within.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the files go.", show_default=False)
+    ],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            "--backbone",
+            metavar="NAME",
+            help="efficientnet_lite0, vgg16, resnet50, vit_b_16, vit_b_16:tokens, pixels, pixels:rgb, "
+            "timm:NAME or the path of an .onnx file.",
+        ),
+    ] = "efficientnet_lite0",
+    weights: Annotated[
+        Path | None,
+        _file_option("--weights", text="Weights instead of the published ones: .pth or .safetensors."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of what the network sees, in pixels.", show_default="the network's"),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that it sees at once.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read and prepare images.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto: cuda if there is one.")] = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Turn a folder of images into feature vectors: features.npy, a row an image, and features.json.
+
+    Rows are in the order of the paths. Interrupted, it goes on when it is started again. Images that cannot
+    be read are listed in features.json, and their rows are zero.
+    """
+    from sdc_search.datasets.images import FileImages
+
+    images = FileImages.below(images_dir)
+    make_directory(out, "--out")
+
+    from sdc_search.backbones import load_backbone
+    from sdc_search.extraction import extract_features
+
+    with _blame(weights="--weights", image_size="--image-size", backbone="--backbone", device="--device"):
+        network = load_backbone(backbone, weights=weights, image_size=image_size, device=device)
+        with progress(len(images), quiet=quiet) as report:
+            features = extract_features(
+                images, network, out, batch_size=batch_size, workers=workers, report=report
+            )
+    for image in features.description["unreadable"]:
+        note(f"unreadable: {image['name']}: {image['reason']}", quiet=quiet)
+    shape = " x ".join(f"{side:,}" for side in features.array.shape)
+    note(f"{out / 'features.npy'}: {shape} features, {len(features.unreadable):,} unreadable", quiet=quiet)
 
 
 @app.command(
@@ -304,6 +377,7 @@ def search(
     epilog="Example: [bold]sdc-search evaluate codes.npy labels.npy query_codes.npy query_labels.npy[/bold]"
 )
 def evaluate(
+    context: typer.Context,
     database_codes: Annotated[Path, _array_argument("DATABASE_CODES", "Codes of the database")],
     database_labels: Annotated[
         Path, _array_argument("DATABASE_LABELS", "Its labels, (n,), or (n, classes) of 0 and 1")
@@ -322,9 +396,17 @@ def evaluate(
     ] = None,
     query_codes_key: Annotated[str | None, _key_option("--query-codes-key", "QUERY_CODES")] = None,
     query_labels_key: Annotated[str | None, _key_option("--query-labels-key", "QUERY_LABELS")] = None,
+    html: Annotated[Path | None, _file_option("--html", text="Also write a page with curves, .html.")] = None,
     json_output: Json = False,
 ) -> None:
     """Measure the mean average precision of a ranking by Hamming distance."""
+    if html is not None:
+        inputs = database_codes, database_labels, query_codes, query_labels
+        _check_output(html, ".html", inputs, "--html")
+
+        from sdc_search.plots import require_matplotlib
+
+        require_matplotlib("--html")
     arrays = {
         "database_codes": _read(database_codes, database_codes_key, "--database-codes-key"),
         "database_labels": _read(database_labels, database_labels_key, "--database-labels-key"),
@@ -332,7 +414,7 @@ def evaluate(
         "query_labels": _read(query_labels, query_labels_key, "--query-labels-key"),
     }
 
-    from sdc_search.metrics import mean_average_precision
+    from sdc_search.metrics import retrieval_scores
 
     with _blame(
         database_codes=database_codes,
@@ -341,19 +423,35 @@ def evaluate(
         query_labels=query_labels,
         at="--at",
     ):
-        score = mean_average_precision(
+        scores = retrieval_scores(
             **arrays, at=at, ties=ties.value, normalizer=normalizer.value, no_hit=no_hit.value
         )
     document = {
-        "mean_average_precision": score,
+        "mean_average_precision": scores.mean_average_precision,
         "at": at,
         "ties": ties.value,
         "normalizer": normalizer.value,
         "no_hit": no_hit.value,
         "database_items": len(arrays["database_codes"]),
-        "queries": len(arrays["query_codes"]),
+        "queries": scores.n_queries,
+        "queries_without_hit": scores.n_without_hit,
         "bytes_per_item": arrays["database_codes"].shape[1],
     }
+    if html is not None:
+        from sdc_search.evaluation_report import write_evaluation
+        from sdc_search.protocols import Evaluation, Protocol
+
+        protocol = Protocol(
+            name="of this evaluation",
+            at=at,
+            multi_label=arrays["database_labels"].ndim == 2,
+            ties=ties.value,
+            normalizer=normalizer.value,
+            no_hit=no_hit.value,
+        )
+        evaluation = Evaluation(*scores, protocol=protocol)
+        command = shlex.join(["sdc-search", *context.obj])
+        write_evaluation(html, evaluation, **arrays, name=database_codes.name, command=command)
     print_lines([json.dumps(document)] if json_output else _table_lines(document))
 
 
@@ -421,18 +519,18 @@ def _blame(**subjects: Path | str) -> Iterator[None]:
         raise InputError(f"{origin}: {error}" if origin else str(error)) from error
 
 
-def _check_output(path: Path, suffix: str, inputs: Iterable[Path]) -> None:
+def _check_output(path: Path, suffix: str, inputs: Iterable[Path], option: str = "--output") -> None:
     """Find out before the work, not after it, that its result could not be written."""
     if path.suffix != suffix:
-        raise InputError(f"--output {path} must end in {suffix}")
+        raise InputError(f"{option} {path} must end in {suffix}")
     if path.is_dir():
-        raise InputError(f"--output {path} is a directory; name a file")
+        raise InputError(f"{option} {path} is a directory; name a file")
     if not path.parent.is_dir():
-        raise InputError(f"--output {path}: there is no directory {path.parent}; create it first")
+        raise InputError(f"{option} {path}: there is no directory {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output {path}: the directory {path.parent} is not writable; choose another")
+        raise InputError(f"{option} {path}: the directory {path.parent} is not writable; choose another")
     if path.exists() and any(given.exists() and path.samefile(given) for given in inputs):
-        raise InputError(f"--output {path} would replace an input; choose another name")
+        raise InputError(f"{option} {path} would replace an input; choose another name")
 
 
 def _neighbour_lines(distances: npt.NDArray[Any], ids: npt.NDArray[Any]) -> Iterator[str]:

@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +24,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 
 class InputError(Exception):
     """What the user typed, or a file they named, cannot be used; the message is the one line they read."""
+
+
+class SeveralValues(TyperCommand):
+    """A command some of whose options take every word up to the next option."""
+
+    _OPTIONS = ("--backbone", "--bits", "--features", "--methods")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat such an option before each further word, which is what typer understands."""
+        words: list[str] = []
+        option = None
+        for word in args:
+            if word.startswith("-"):
+                option = word if word in self._OPTIONS else None
+                words += [] if option else [word]
+            else:
+                words += [option, word] if option else [word]
+        return super().parse_args(ctx, words)
 
 
 def make_directory(path: Path, option: str) -> None:

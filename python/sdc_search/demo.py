@@ -200,9 +200,9 @@ def _retrieval_figure(data: DemoData, result: DemoResult) -> Figure:
         title = f"{name}, {PICTURE_BITS} bits: {right} of {ids.size} right"
         retrievals.append(plots.Retrieval(title, ids))
     return plots.retrieval_figure(
-        data.query_images[rows],
+        255 - data.query_images[rows],  # dark on light
         data.query_labels[rows],
-        data.database_images,
+        255 - data.database_images,
         data.database_labels,
         retrievals,
         class_names=data.class_names,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sdc_search.arrays import as_features, features_dtype, is_tensor, to_numpy
+from sdc_search.arrays import as_features, convert, features_dtype, is_tensor, to_numpy
 
 Features: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -52,7 +52,7 @@ class FeatureRows:
         self.shape: tuple[int, ...] = raw.shape
         self.n_features = raw.shape[-1]
         if raw.dtype != self.dtype and raw.size * self.dtype.itemsize <= _CONVERTED_BYTES:
-            raw = raw.astype(self.dtype)
+            raw = convert(raw, self.dtype)
         self._raw = raw
         self._mean: npt.NDArray[np.float64] | None = None
         for block in self.blocks():
@@ -63,7 +63,7 @@ class FeatureRows:
 
     def take(self, rows: Any) -> Features:
         """Gather items, by an index as numpy takes it, as a C-contiguous array of `dtype`."""
-        return np.ascontiguousarray(self._raw[rows], dtype=self.dtype)
+        return convert(self._raw[rows], self.dtype)
 
     def vectors(self, rows: npt.NDArray[np.int64]) -> Features:
         """Gather one vector an item, ``(N, d)``: of views the first one's, of tokens their mean."""

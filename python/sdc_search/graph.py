@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,15 @@ import scipy.sparse as sp
 import torch
 from scipy.linalg.lapack import spotrf, spotri
 
-from sdc_search.runtime import info
-
 Matrix = npt.NDArray[np.floating[Any]]
 
 _KNN_BYTES = 64 << 20  # of similarities at a time
-_DENSE_ROWS = 8000  # up to here the dense inverse is faster than conjugate gradients
-_CG_COLUMNS = 64  # right-hand sides that one thread solves together
+_GROUP = 64  # columns of which the best is found first
+_GROUPED_COLUMNS = 8192  # from here on that is faster
+_DENSE_ROWS = 8000  # up to here the inverse takes seconds
+_DEGREE = 5  # odd; of the polynomial beyond
+_PROBES = 8
+_WALK_ROWS = 512
 _RANK_ROWS = 256
 _FLOOR = 0.01  # least similarity of an edge: keeps rows attached whose neighbours all point elsewhere
 
@@ -69,8 +70,19 @@ def _best_others(
     block: torch.Tensor, first_row: int, k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     block.diagonal(first_row).fill_(-torch.inf)
-    values, ids = block.topk(k, dim=1)
-    return ids.numpy(), values.numpy()
+    n = block.shape[1]
+    groups = n // _GROUP
+    if n < _GROUPED_COLUMNS or k > groups:
+        values, ids = block.topk(k, dim=1)
+        return ids.numpy(), values.numpy()
+    # The k best lie in the k groups whose best are best. Group g are the columns g, g + groups, …
+    best = block[:, : groups * _GROUP].view(len(block), _GROUP, groups).amax(dim=1)
+    chosen = best.topk(k, dim=1, sorted=False).indices
+    members = (chosen[:, None] + groups * torch.arange(_GROUP)[:, None]).flatten(1)
+    rest = torch.arange(groups * _GROUP, n).expand(len(block), -1)
+    members = torch.cat((members, rest), dim=1)
+    values, places = block.gather(1, members).topk(k, dim=1)
+    return members.gather(1, places).numpy(), values.numpy()
 
 
 def neighbour_graph(
@@ -102,7 +114,6 @@ def diffusion(
     columns: npt.NDArray[np.int64],
     *,
     alpha: float = 0.99,
-    n_iter: int = 40,
     dense: bool | None = None,
 ) -> npt.NDArray[np.float32]:
     """Similarities after a walk over the graph that goes on with probability `alpha` at each step.
@@ -119,11 +130,9 @@ def diffusion(
         The m items among which similarities are wanted; the walk goes over all n.
     alpha
         From 0 to below 1.
-    n_iter
-        Conjugate-gradient steps; 40 at α = .99 leave an error of some 1e-3.
     dense
-        Whether to invert the matrix as a whole, O(n³), or to solve for each column in O(`n_iter` · edges);
-        None: by n.
+        Whether to invert the matrix as a whole, O(n³), or to approximate it by walks of at most five steps,
+        which keeps the order of what is near; None: by n.
 
     Returns
     -------
@@ -140,7 +149,7 @@ def diffusion(
     if dense if dense is not None else n <= _DENSE_ROWS:
         result = _inverse(walk, u)[np.ix_(columns, columns)]
     else:
-        result = _conjugate_gradients(walk, u.astype(np.float32), columns, n_iter)
+        result = _short_walks(walk, u, columns)
     scale = np.maximum(result.diagonal(), np.finfo(np.float32).tiny) ** -0.5
     result *= scale
     result *= scale[:, None]
@@ -160,33 +169,45 @@ def _inverse(walk: sp.csr_array, u: npt.NDArray[np.float64]) -> npt.NDArray[np.f
     return np.asarray(inverse, dtype=np.float32)
 
 
-def _conjugate_gradients(
-    walk: sp.csr_array, u: npt.NDArray[np.float32], columns: npt.NDArray[np.int64], n_iter: int
+def _short_walks(
+    walk: sp.csr_array, u: npt.NDArray[np.float64], columns: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Solve ``(I − walk) x = e − u uᵀe`` for each column e; keep the rows of `columns`."""
-    result = np.empty((len(columns), len(columns)), np.float32)
+    """Approximate rows and columns `columns` of the inverse of ``I − walk``, less its part of u.
 
-    def solve_block(start: int) -> None:
-        block = columns[start : start + _CG_COLUMNS]
-        residual = -np.outer(u, u[block])
-        residual[block, np.arange(len(block))] += 1
-        x = np.zeros_like(residual)
-        direction = residual.copy()
-        square = np.einsum("ij,ij->j", residual, residual)
-        for _ in range(n_iter):
-            image = direction - walk @ direction
-            step = square / np.maximum(np.einsum("ij,ij->j", direction, image), 1e-30)
-            x += step * direction
-            image *= step
-            residual -= image
-            previous, square = square, np.einsum("ij,ij->j", residual, residual)
-            direction *= square / np.maximum(previous, 1e-30)
-            direction += residual
-        result[:, start : start + len(block)] = x[columns]
-
-    with ThreadPoolExecutor(info()["threads"]) as pool:
-        list(pool.map(solve_block, range(0, len(columns), _CG_COLUMNS)))
+    A polynomial of the walk of degree 2h + 1 needs but walks of h + 1 steps from each item, whose ends are
+    few: ``p(walk) = near + walkʰ⁺¹ far``, both of degree h, and all three sparse.
+    """
+    polynomial = _galerkin_polynomial(walk, u)
+    near_coefficients, far_coefficients = np.split(polynomial.astype(np.float32), 2)
+    m = len(columns)
+    steps = [sp.csr_array((np.ones(m, np.float32), (np.arange(m), columns)), shape=(m, walk.shape[0]))]
+    for _ in far_coefficients[1:]:
+        steps.append(steps[-1] @ walk)
+    near = sum(c * step for c, step in zip(near_coefficients, steps, strict=True))[:, columns]
+    far = sp.csr_array(sum(c * step for c, step in zip(far_coefficients, steps, strict=True)).T)
+    result = np.empty((m, m), np.float32)
+    for start in range(0, m, _WALK_ROWS):
+        block = slice(start, start + _WALK_ROWS)
+        result[block] = (near[block] + (steps[-1][block] @ walk) @ far).toarray()
+    weighted = (np.polyval(polynomial[::-1], u @ (walk @ u)) * u[columns]).astype(np.float32)
+    result -= np.outer(weighted, u[columns].astype(np.float32))
     return result
+
+
+def _galerkin_polynomial(walk: sp.csr_array, u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Coefficients, lowest first, of the polynomial of `walk` that is best in place of ``(I − walk)⁻¹``.
+
+    Best in the sense of conjugate gradients, by the error's energy, for random right-hand sides without part
+    in u.
+    """
+    powers = [np.random.default_rng(0).standard_normal((len(u), _PROBES))]
+    powers[0] -= np.outer(u, u @ powers[0])
+    for _ in range(_DEGREE + 1):
+        powers.append(walk @ powers[-1])
+    products = np.array([[np.vdot(a, b) for b in powers] for a in powers])
+    system = products[:-1, :-1] - products[1:, :-1]
+    coefficients: npt.NDArray[np.float64] = np.linalg.lstsq(system, products[:-1, 0])[0]
+    return coefficients
 
 
 def truncated_ranks(similarities: npt.NDArray[np.float32], n_keep: int) -> npt.NDArray[np.float32]:

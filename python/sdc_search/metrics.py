@@ -1,15 +1,15 @@
-"""How good a ranking by Hamming distance is: mean average precision, precision and recall, exact under ties.
+"""How good a ranking by Hamming distance is: mean average precision, precision, recall, exact under ties.
 
 Codes of K bits have only K + 1 distances, so most of a ranking is ties, and a figure that depends on how a
 sort happened to break them says something about that sort. By default these functions give the expectation
 over all orders of the tied items, in closed form, from two histograms of distances a query (of all the items
-and of the relevant ones): nothing is sorted. The order of the database and the bounds are there for
-comparison.
+and of the relevant ones), which go only as far as the ranks that count: nothing is sorted. The order of the
+database and the bounds are there for comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -17,21 +17,25 @@ import numpy as np
 import numpy.typing as npt
 
 from sdc_search.arrays import ArrayLike, as_codes, as_count, to_numpy
-from sdc_search.hamming import hamming_distance
+from sdc_search.hamming import hamming_topk
+from sdc_search.native import core
+from sdc_search.relevance import Labels, as_labels
 
 Ties: TypeAlias = Literal["expected", "stable", "optimistic", "pessimistic"]
 Normalizer: TypeAlias = Literal["relevant_in_top", "all_relevant"]
 NoHit: TypeAlias = Literal["zero", "skip"]
+Gain: TypeAlias = Literal["exponential", "linear"]
 
 _Ints: TypeAlias = npt.NDArray[np.int64]
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _Bools: TypeAlias = npt.NDArray[np.bool_]
+_Ranks: TypeAlias = int | Sequence[int] | npt.NDArray[np.integer[Any]]
 
-# Queries are taken in blocks, and the temporary arrays of one block stay below _BLOCK_BYTES: the other two
-# are what one query costs for each item of the database and for each distance that a code can have.
-_BLOCK_BYTES = 1 << 26
-_BYTES_PER_ITEM = 40
-_BYTES_PER_DISTANCE = 256
+# Queries are taken in blocks where an array has an entry for each rank or distance, so many bytes of which
+# then stay below _BLOCK_BYTES.
+_BLOCK_BYTES = 1 << 25
+_BYTES_PER_RANK = 64
+_BYTES_PER_DISTANCE = 128
 
 
 def mean_average_precision(
@@ -55,7 +59,8 @@ def mean_average_precision(
     database_codes
         uint8, shape ``(n, n_bytes)``, as `pack_bits` makes them.
     database_labels
-        One label an item: integers or strings, shape ``(n,)``; relevant are the items with the query's label.
+        One label an item: integers from 0 or strings, shape ``(n,)``; relevant are the items with the query's
+        label. Negative ones are an error, since -1 usually stands for no label.
         Or several: bool, or the integers 0 and 1, shape ``(n, C)``; relevant are the items that share any
         label with the query.
     query_codes
@@ -99,8 +104,8 @@ def mean_average_precision(
     TypeError
         Codes are not uint8; labels are of no accepted kind, or not both of the same; `at` is not an integer.
     ValueError
-        There are no items or no queries; a shape does not fit; a label of shape ``(n, C)`` is neither 0 nor
-        1; `at` is 0 or below -1; an option is unknown.
+        There are no items or no queries; a shape does not fit; a label of shape ``(n,)`` is negative, one of
+        shape ``(n, C)`` neither 0 nor 1; `at` is 0 or below -1; an option is unknown.
 
     Notes
     -----
@@ -115,7 +120,7 @@ def mean_average_precision(
 
     ``E[AP] = Σ_h Hyp(h; n, p, r) [A + G(N₀, P₀, r, h)] / (P₀ + h)``.
 
-    Memory: some 64 MiB beside the arguments, or what one query needs (40 bytes an item) where that is more.
+    Memory: some 64 MiB beside the arguments at most, or what one query needs where that is more.
 
     Examples
     --------
@@ -129,28 +134,90 @@ def mean_average_precision(
     >>> round(mean_average_precision(codes, labels, *query, ties="optimistic"), 6)
     0.866667
     """
+    return retrieval_scores(
+        database_codes,
+        database_labels,
+        query_codes,
+        query_labels,
+        at=at,
+        ties=ties,
+        normalizer=normalizer,
+        no_hit=no_hit,
+    ).mean_average_precision
+
+
+class RetrievalScores(NamedTuple):
+    """What `retrieval_scores` finds: the mean, over how many queries, and how many of these had no hit."""
+
+    mean_average_precision: float
+    n_queries: int
+    n_without_hit: float
+
+
+def retrieval_scores(
+    database_codes: ArrayLike,
+    database_labels: ArrayLike,
+    query_codes: ArrayLike,
+    query_labels: ArrayLike,
+    *,
+    at: int = 1000,
+    ties: Ties = "expected",
+    normalizer: Normalizer = "relevant_in_top",
+    no_hit: NoHit = "zero",
+) -> RetrievalScores:
+    """Compute the mean average precision, and how many queries had no hit, in one pass.
+
+    How these are treated moves a mean by as much as they are many, so their number belongs beside it.
+
+    Parameters
+    ----------
+    database_codes, database_labels, query_codes, query_labels, at, ties, normalizer, no_hit
+        As for `mean_average_precision`.
+
+    Returns
+    -------
+    The mean average precision; ``n_queries``, all of them; ``n_without_hit``. With expected ties the latter
+    is an expectation, too, and no whole number where a hit depends on the order of ties; for the bounds it is
+    the number in the orders that they stand for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `mean_average_precision`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.metrics import retrieval_scores
+    >>> codes, labels = np.array([[0], [1]], dtype=np.uint8), np.array([4, 4])
+    >>> retrieval_scores(codes, labels, codes, np.array([4, 5]), no_hit="skip")
+    RetrievalScores(mean_average_precision=1.0, n_queries=2, n_without_hit=1.0)
+    """
     retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
     at = _as_cut(at, retrieval.n_items)
     _check_option("ties", ties, Ties)
     _check_option("normalizer", normalizer, Normalizer)
     _check_option("no_hit", no_hit, NoHit)
-    in_top = normalizer == "relevant_in_top"
 
-    if ties == "expected" or ties == "stable":
-        score = _expected_precision if ties == "expected" else _stable_precision
-        scores = [score(block, at, in_top) for block in retrieval.blocks()]
-        precision, hit = (np.concatenate(column) for column in zip(*scores, strict=True))
-        counted = float(hit.sum()) if no_hit == "skip" else len(hit)
-        mean = float(precision.sum()) / counted if counted else 0.0
+    if ties == "stable":
+        precision, hit = _stable_precision(retrieval, at, normalizer)
+        sure = possible = hit
     else:
-        largest = ties == "optimistic"
-        bounds = [_extreme_precision(block, at, in_top, largest) for block in retrieval.blocks()]
-        precision, sure, possible = (np.concatenate(column) for column in zip(*bounds, strict=True))
-        if no_hit == "zero":
-            mean = float(np.where(possible if largest else sure, precision, 0.0).mean())
-        else:
-            mean = _extreme_mean(precision[sure], precision[possible & ~sure], largest)
-    return min(mean, 1.0)  # above 1 by rounding only
+        everything = retrieval.labels.relevance(slice(None))
+        precision, sure, possible = core.average_precision(
+            retrieval.database_codes, retrieval.query_codes, everything, at, ties, normalizer, 0
+        )
+    if ties in ("expected", "stable"):
+        n_hit = float(sure.sum())
+        counted = n_hit if no_hit == "skip" else len(sure)
+        mean = float(precision.sum()) / counted if counted else 0.0
+    elif no_hit == "zero":
+        hit = possible if ties == "optimistic" else sure
+        mean, n_hit = float((hit * precision).mean()), float(hit.sum())
+    else:
+        mean, n_hit = _extreme_mean(precision[sure > 0], precision[possible > sure], ties == "optimistic")
+    n_queries = len(retrieval.query_codes)
+    return RetrievalScores(min(mean, 1.0), n_queries, n_queries - n_hit)  # above 1 by rounding only
 
 
 def mean_average_precision_from_scores(
@@ -196,14 +263,12 @@ def mean_average_precision_from_scores(
     if np.isnan(array).any():
         raise ValueError("scores must not hold NaN")
     n_queries, n_items = array.shape
-    relevance = _relevance(database_labels, n_items, query_labels, n_queries)
+    labels = as_labels(database_labels, n_items, query_labels, n_queries)
     at = _as_cut(at, n_items)
-    step = max(1, _BLOCK_BYTES // (_BYTES_PER_ITEM * n_items))
     total = 0.0
-    for start in range(0, n_queries, step):
-        rows = slice(start, start + step)
+    for rows in _blocks(n_queries, _BYTES_PER_RANK * n_items):
         order = np.argsort(-array[rows], axis=1, kind="stable")[:, :at]
-        hits = np.take_along_axis(relevance(rows), order, axis=1).cumsum(axis=1, dtype=np.int64)
+        hits = (labels.grades(rows, order) > 0).cumsum(axis=1)
         total += float((_precision_sum(hits) / np.maximum(hits[:, -1], 1)).sum())
     return min(float(total / n_queries), 1.0)  # above 1 by rounding only
 
@@ -213,7 +278,7 @@ def precision_at(
     database_labels: ArrayLike,
     query_codes: ArrayLike,
     query_labels: ArrayLike,
-    n: int | Sequence[int] | npt.NDArray[np.integer[Any]],
+    n: _Ranks,
     *,
     ties: Ties = "expected",
 ) -> _Floats:
@@ -257,7 +322,7 @@ def precision_at(
     retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
     ranks = _as_ranks(n, retrieval.n_items)
     _check_option("ties", ties, Ties)
-    hits = np.concatenate([_hits_at(block, ranks, ties) for block in retrieval.blocks()])
+    hits, _ = _hits_at(retrieval, ranks, ties)
     return np.asarray(hits.mean(axis=0) / ranks)
 
 
@@ -266,7 +331,7 @@ def recall_at(
     database_labels: ArrayLike,
     query_codes: ArrayLike,
     query_labels: ArrayLike,
-    n: int | Sequence[int] | npt.NDArray[np.integer[Any]],
+    n: _Ranks,
     *,
     ties: Ties = "expected",
 ) -> _Floats:
@@ -309,19 +374,193 @@ def recall_at(
     retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
     ranks = _as_ranks(n, retrieval.n_items)
     _check_option("ties", ties, Ties)
-    shares = [
-        _hits_at(block, ranks, ties) / np.maximum(block.relevant.sum(axis=1, keepdims=True), 1)
-        for block in retrieval.blocks()
-    ]
-    return np.asarray(np.concatenate(shares).mean(axis=0))
+    hits, _ = _hits_at(retrieval, ranks, ties)
+    return np.asarray((hits / np.maximum(retrieval.n_relevant(), 1)[:, None]).mean(axis=0))
 
 
-class _Block(NamedTuple):
-    """Some queries against the whole database."""
+def hit_rate_at(
+    database_codes: ArrayLike,
+    database_labels: ArrayLike,
+    query_codes: ArrayLike,
+    query_labels: ArrayLike,
+    n: _Ranks,
+    *,
+    ties: Ties = "expected",
+) -> _Floats:
+    """Compute the share of queries with any relevant item among the first `n`, ranked by Hamming distance.
 
-    distances: npt.NDArray[np.int32]  # (queries, items)
-    relevant: _Bools  # (queries, items)
-    n_distances: int  # distances lie in [0, n_distances)
+    What some papers on hashing call recall at n. All queries count, also those without any relevant item in
+    the database (they have no hit).
+
+    Parameters
+    ----------
+    database_codes, database_labels, query_codes, query_labels
+        As for `mean_average_precision`.
+    n
+        Ranks, each at least 1; one or several. Above the number of items it means that number.
+    ties
+        As for `mean_average_precision`. Expected is the probability of a hit: 1 where a relevant item is
+        nearer than the group of m items, p of them relevant, that holds rank n; else, r of them being up to
+        rank n, 1 − C(m − p, r) / C(m, r).
+
+    Returns
+    -------
+    float64 in [0, 1], shape ``(len(n),)``, or ``(1,)`` for a single rank.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `precision_at`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search import hit_rate_at
+    >>> codes = np.array([[1], [2], [4], [0]], dtype=np.uint8)
+    >>> query = np.array([[0]], dtype=np.uint8), np.array([1])  # at distances 1, 1, 1, 0
+    >>> hit_rate_at(codes, np.array([1, 0, 0, 0]), *query, [1, 2, 4])
+    array([0.        , 0.33333333, 1.        ])
+    """
+    retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
+    ranks = _as_ranks(n, retrieval.n_items)
+    _check_option("ties", ties, Ties)
+    _, chance = _hits_at(retrieval, ranks, ties)
+    return np.asarray(chance.mean(axis=0))
+
+
+def ndcg_at(
+    database_codes: ArrayLike,
+    database_labels: ArrayLike,
+    query_codes: ArrayLike,
+    query_labels: ArrayLike,
+    n: _Ranks,
+    *,
+    gain: Gain = "exponential",
+    ties: Ties = "expected",
+) -> _Floats:
+    """Compute the normalised discounted cumulative gain of the first `n`, ranked by Hamming distance.
+
+    An item's grade g is how many labels it shares with the query, and
+    ``DCG = Σ_{r ≤ n} gain(g(r)) / log₂(r + 1)``, which is divided by that of the best order of the whole
+    database (Järvelin & Kekäläinen, TOIS 2002). The mean is over all the queries; one without any relevant
+    item in the database counts 0.
+
+    Parameters
+    ----------
+    database_codes, database_labels, query_codes, query_labels
+        As for `mean_average_precision`. Other grades can be written as labels: of a hierarchy of classes,
+        say, a class and all that it is part of.
+    n
+        Ranks, each at least 1; one or several. Above the number of items it means that number.
+    gain
+        ``"exponential"``, 2^g − 1 (Burges et al., ICML 2005), or ``"linear"``, g.
+    ties
+        As for `mean_average_precision`. Expected is each group's mean gain at each of its ranks (McSherry &
+        Najork, ECIR 2008).
+
+    Returns
+    -------
+    float64 in [0, 1], shape ``(len(n),)``, or ``(1,)`` for a single rank.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `precision_at`; or `gain` is unknown, or exponential with grades above 1,000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search import ndcg_at
+    >>> codes = np.array([[0], [1], [3]], dtype=np.uint8)  # in this order for the query
+    >>> labels = np.array([[1, 0], [1, 1], [0, 0]])
+    >>> ndcg_at(codes, labels, codes[:1], labels[1:2], [1, 2]).round(4)
+    array([0.3333, 0.7967])
+    """
+    retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
+    ranks = _as_ranks(n, retrieval.n_items)
+    _check_option("gain", gain, Gain)
+    _check_option("ties", ties, Ties)
+    relevance = retrieval.labels.relevance(slice(None), counted=True)
+    grades = np.arange(relevance.n_grades)
+    if gain == "exponential" and len(grades) > 1001:
+        raise ValueError(f"gain must be 'linear' where queries have {len(grades) - 1} labels")
+    gains = np.exp2(grades) - 1 if gain == "exponential" else grades.astype(np.float64)
+    ideal = core.ideal_gain_at(relevance, ranks, gains, 0)
+    if ties == "stable":
+        dcg = np.empty(ideal.shape)
+        discounts = 1 / np.log2(np.arange(2, ranks.max() + 2))
+        for rows, grade in _stable_grades(retrieval, int(ranks.max())):
+            dcg[rows] = (gains[grade] * discounts).cumsum(axis=1)[:, ranks - 1]
+    else:
+        database, queries = retrieval.database_codes, retrieval.query_codes
+        dcg = core.discounted_gain_at(database, queries, relevance, ranks, ties, gains, 0)
+    return np.asarray(np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0).mean(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecallCurve:
+    """Precision and recall in [0, 1], float64, one a radius or a rank; the other of the two is None."""
+
+    precision: _Floats
+    recall: _Floats
+    radii: _Ints | None
+    ranks: _Ints | None
+
+
+def precision_recall_curve(
+    database_codes: ArrayLike,
+    database_labels: ArrayLike,
+    query_codes: ArrayLike,
+    query_labels: ArrayLike,
+    *,
+    by: Literal["radius", "rank"] = "radius",
+    at: int = -1,
+    ties: Ties = "expected",
+) -> PrecisionRecallCurve:
+    """Compute precision and recall of the items within each radius, or up to each rank.
+
+    Means over queries. One without any relevant item in the database counts with recall 0. Precision within a
+    radius is undefined for a query that has no item there: such queries are left out of its mean, and where
+    none is left it is NaN.
+
+    Parameters
+    ----------
+    database_codes, database_labels, query_codes, query_labels
+        As for `mean_average_precision`.
+    by
+        ``"radius"``: of the items at a Hamming distance of at most 0, 1, ..., 8 n_bytes, which does not
+        depend on ties. ``"rank"``: of the first 1, 2, ..., `at` items, as by `precision_at` and `recall_at`.
+    at
+        The last rank, at least 1; -1 means all, and so does any number above n. Of ranks only.
+    ties
+        As for `mean_average_precision`. Of ranks only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `mean_average_precision`; or `by` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search import precision_recall_curve
+    >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([1, 0, 1])
+    >>> curve = precision_recall_curve(codes, labels, codes[:1], labels[:1])
+    >>> curve.precision[:3].round(2), curve.recall[:3]
+    (array([1.  , 0.5 , 0.67]), array([0.5, 0.5, 1. ]))
+    """
+    retrieval = _retrieval(database_codes, database_labels, query_codes, query_labels)
+    at = _as_cut(at, retrieval.n_items)
+    _check_option("by", by, Literal["radius", "rank"])
+    _check_option("ties", ties, Ties)
+    if by == "radius":
+        precision, recall = _within_radii(retrieval)
+        return PrecisionRecallCurve(precision, recall, np.arange(len(recall)), None)
+    weights = np.stack([np.ones(len(retrieval.query_codes)), 1 / np.maximum(retrieval.n_relevant(), 1)])
+    hits = (_stable_curves if ties == "stable" else _tied_curves)(retrieval, at, ties, weights)
+    hits /= len(retrieval.query_codes)
+    ranks = np.arange(1, at + 1)
+    return PrecisionRecallCurve(hits[0] / ranks, hits[1], None, ranks)
 
 
 @dataclass(frozen=True)
@@ -330,20 +569,15 @@ class _Retrieval:
 
     database_codes: npt.NDArray[np.uint8]
     query_codes: npt.NDArray[np.uint8]
-    relevance: Callable[[slice], _Bools]  # which items are relevant to these queries, (queries, items)
+    labels: Labels
 
     @property
     def n_items(self) -> int:
         return len(self.database_codes)
 
-    def blocks(self) -> Iterator[_Block]:
-        n_distances = 8 * self.database_codes.shape[1] + 1
-        query_bytes = _BYTES_PER_ITEM * self.n_items + _BYTES_PER_DISTANCE * n_distances
-        step = max(1, _BLOCK_BYTES // query_bytes)
-        for start in range(0, len(self.query_codes), step):
-            rows = slice(start, start + step)
-            distances = hamming_distance(self.database_codes, self.query_codes[rows])
-            yield _Block(distances, self.relevance(rows), n_distances)
+    def n_relevant(self) -> _Ints:
+        """How many items are relevant to each query, ``(queries,)``."""
+        return np.asarray(self.labels.relevance(slice(None)).count(0)[:, 1])
 
 
 def _retrieval(
@@ -354,76 +588,9 @@ def _retrieval(
     for name, codes in (("database_codes", database), ("query_codes", queries)):
         if len(codes) == 0:
             raise ValueError(f"{name} must hold at least one code, got shape {codes.shape}")
-    relevance = _relevance(database_labels, len(database), query_labels, len(queries))
-    return _Retrieval(database, queries, relevance)
-
-
-def _relevance(
-    database_labels: ArrayLike, n_items: int, query_labels: ArrayLike, n_queries: int
-) -> Callable[[slice], _Bools]:
-    """Return which items are relevant to a block of queries, ``(queries, items)``, after a check."""
-    item_labels = _as_labels("database_labels", database_labels, n_items)
-    wanted = _as_labels("query_labels", query_labels, n_queries)
-    if item_labels.shape[1:] != wanted.shape[1:]:
-        raise ValueError(
-            "database_labels and query_labels must both have shape (n,), or (n, C) with the same C, "
-            f"got {item_labels.shape} and {wanted.shape}"
-        )
-    if item_labels.ndim == 2:
-        return _sharing_any(item_labels, wanted)
-    if (item_labels.dtype.kind == "U") != (wanted.dtype.kind == "U"):
-        raise TypeError(
-            "database_labels and query_labels must both be integers or both strings, "
-            f"got {item_labels.dtype} and {wanted.dtype}"
-        )
-    return _equal(item_labels, wanted)
-
-
-def _as_labels(name: str, value: object, count: int) -> npt.NDArray[Any]:
-    """Return checked labels: integers or str, shape ``(count,)``, or bool, shape ``(count, C)``."""
-    array = to_numpy(name, value)
-    if array.dtype.kind in "OT" and all(isinstance(label, str) for label in array.flat):
-        array = np.array(array.tolist(), dtype=np.str_)
-    if array.ndim not in (1, 2) or len(array) != count or array.size == 0:
-        raise ValueError(
-            f"{name} must have one row a code, shape ({count},) or ({count}, C), got shape {array.shape}"
-        )
-    if array.ndim == 1:
-        if array.dtype.kind not in "iuU":
-            raise TypeError(f"{name} of shape (n,) must be integers or strings, got {array.dtype}")
-        return array
-    if array.dtype.kind not in "biu":
-        raise TypeError(f"{name} of shape (n, C) must be bool or the integers 0 and 1, got {array.dtype}")
-    if array.dtype.kind != "b" and (other := array[(array != 0) & (array != 1)]).size:
-        raise ValueError(f"{name} of shape (n, C) must be 0 or 1, got {other[0]}; class numbers: shape (n,)")
-    return array.astype(np.bool_, copy=False)
-
-
-def _equal(item_labels: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> Callable[[slice], _Bools]:
-    if item_labels.dtype.kind == "U":
-        # Numbers compare some ten times as fast as strings.
-        numbers = np.unique(np.concatenate([item_labels, wanted]), return_inverse=True)[1].astype(np.int32)
-        item_labels, wanted = numbers[: len(item_labels)], numbers[len(item_labels) :]
-    return lambda rows: np.equal(wanted[rows, None], item_labels)
-
-
-def _sharing_any(item_labels: _Bools, wanted: _Bools) -> Callable[[slice], _Bools]:
-    item_words, wanted_words = _words(item_labels), _words(wanted)
-
-    def relevance(rows: slice) -> _Bools:
-        shared = np.zeros((len(wanted_words[rows]), len(item_words)), dtype=np.bool_)
-        for item_word, wanted_word in zip(item_words.T, wanted_words[rows].T, strict=True):
-            shared |= (wanted_word[:, None] & item_word) != 0
-        return shared
-
-    return relevance
-
-
-def _words(labels: _Bools) -> npt.NDArray[np.uint64]:
-    """Pack bools of shape ``(n, C)`` into 64-bit words, ``(n, ceil(C / 64))``."""
-    padded = np.zeros((len(labels), -(-labels.shape[1] // 64) * 64), dtype=np.bool_)
-    padded[:, : labels.shape[1]] = labels
-    return np.asarray(np.packbits(padded, axis=1).view(np.uint64))
+    return _Retrieval(
+        database, queries, as_labels(database_labels, len(database), query_labels, len(queries))
+    )
 
 
 def _as_cut(at: int, n_items: int) -> int:
@@ -449,81 +616,28 @@ def _check_option(name: str, value: object, options: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(options)))}, got {value!r}")
 
 
-class _Cut(NamedTuple):
-    """The group of tied items that holds the last rank that counts; all int64, shape ``(queries,)``."""
-
-    items_before: _Ints
-    hits_before: _Ints
-    items: _Ints
-    hits: _Ints
-    taken: _Ints  # items of the group that lie within the cut, at least 1
-
-    @property
-    def least(self) -> _Ints:
-        """The fewest relevant items that can be among the taken ones."""
-        return np.maximum(self.taken - (self.items - self.hits), 0)
-
-    @property
-    def most(self) -> _Ints:
-        return np.minimum(self.taken, self.hits)
+def _blocks(n_queries: int, bytes_per_query: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_BYTES // bytes_per_query)
+    for start in range(0, n_queries, step):
+        yield slice(start, min(start + step, n_queries))
 
 
-class _Groups:
-    """The items of each query grouped by distance; int64 arrays of shape ``(queries, n_distances)``."""
-
-    def __init__(self, block: _Block) -> None:
-        n_queries = len(block.distances)
-        # One count for both histograms: the key holds query, distance and relevance.
-        keys = np.multiply(block.distances, 2, dtype=np.int64)
-        keys += block.relevant
-        keys += 2 * block.n_distances * np.arange(n_queries)[:, None]
-        counts = np.bincount(keys.ravel(), minlength=2 * block.n_distances * n_queries)
-        misses, self.hits = np.moveaxis(counts.reshape(n_queries, block.n_distances, 2), 2, 0)
-        self.items = misses + self.hits
-        self.items_up_to = self.items.cumsum(axis=1)
-        self.hits_up_to = self.hits.cumsum(axis=1)
-        self.items_before = self.items_up_to - self.items
-        self.hits_before = self.hits_up_to - self.hits
-
-    def cut(self, rank: int) -> _Cut:
-        column = (self.items_up_to >= rank).argmax(axis=1)[:, None]
-        items_before, hits_before, items, hits = (
-            np.take_along_axis(counts, column, axis=1)[:, 0]
-            for counts in (self.items_before, self.hits_before, self.items, self.hits)
-        )
-        return _Cut(items_before, hits_before, items, hits, rank - items_before)
-
-    def sum_before_cut(self, rank: int, sums: _Floats) -> _Floats:
-        """Add up each query's `sums`, one a group, over the groups that end before `rank`."""
-        return np.asarray(np.where(self.items_up_to < rank, sums, 0.0).sum(axis=1))
+def _stable_grades(retrieval: _Retrieval, depth: int) -> Iterator[tuple[slice, _Ints]]:
+    """Yield the grades of the first `depth` items in a stable sort by distance, ``(queries, depth)``."""
+    for rows in _blocks(len(retrieval.query_codes), _BYTES_PER_RANK * depth):
+        _, ids = hamming_topk(retrieval.database_codes, retrieval.query_codes[rows], depth)
+        yield rows, retrieval.labels.grades(rows, ids)
 
 
-def _expected_precision(block: _Block, at: int, in_top: bool) -> tuple[_Floats, _Floats]:
-    """Return each query's expected AP, 0 without a hit, and the probability that it has a hit."""
-    groups = _Groups(block)
-    cut = groups.cut(at)
-    before = groups.sum_before_cut(
-        at, _expected_sum(groups.items_before, groups.hits_before, groups.items, groups.hits, groups.items)
-    )
-    hits, probability = _hits_taken(cut)
-    in_cut = cut.hits_before[:, None] + hits
-    hit = np.where(in_cut > 0, probability, 0.0).sum(axis=1)
-    if in_top:
-        items_before, hits_before, taken = (
-            count[:, None] for count in (cut.items_before, cut.hits_before, cut.taken)
-        )
-        total = before[:, None] + _expected_sum(items_before, hits_before, taken, hits, taken)
-        return (probability * total / np.maximum(in_cut, 1)).sum(axis=1), hit
-    total = before + _expected_sum(cut.items_before, cut.hits_before, cut.items, cut.hits, cut.taken)
-    return total / np.maximum(groups.hits_up_to[:, -1], 1), hit
-
-
-def _stable_precision(block: _Block, at: int, in_top: bool) -> tuple[_Floats, _Floats]:
+def _stable_precision(retrieval: _Retrieval, at: int, normalizer: Normalizer) -> tuple[_Floats, _Floats]:
     """Return each query's AP in the order of the database, and 1 where it has a hit, else 0."""
-    hits = _stable_hits(block, at)
-    found = hits[:, -1]
-    normalizer = found if in_top else block.relevant.sum(axis=1)
-    return _precision_sum(hits) / np.maximum(normalizer, 1), (found > 0).astype(np.float64)
+    n_queries = len(retrieval.query_codes)
+    total, found = np.empty(n_queries), np.empty(n_queries, dtype=np.int64)
+    for rows, grade in _stable_grades(retrieval, at):
+        hits = (grade > 0).cumsum(axis=1)
+        total[rows], found[rows] = _precision_sum(hits), hits[:, -1]
+    divisor = found if normalizer == "relevant_in_top" else retrieval.n_relevant()
+    return total / np.maximum(divisor, 1), (found > 0).astype(np.float64)
 
 
 def _precision_sum(hits: _Ints) -> _Floats:
@@ -532,146 +646,78 @@ def _precision_sum(hits: _Ints) -> _Floats:
     return np.asarray((relevant * hits / np.arange(1, hits.shape[1] + 1)).sum(axis=1))
 
 
-def _extreme_precision(block: _Block, at: int, in_top: bool, largest: bool) -> tuple[_Floats, _Bools, _Bools]:
-    """Return each query's largest or smallest AP given a hit, and whether all and any orders have one."""
-    groups = _Groups(block)
-    cut = groups.cut(at)
-    # In a group, AP is largest with the relevant items first and smallest with them last. How many of them
-    # stand before a group does not depend on the orders of earlier ones: each group can be taken alone.
-    misses_first = 0 if largest else groups.items - groups.hits
-    before = groups.sum_before_cut(
-        at, _run_sum(groups.items_before + misses_first, groups.hits_before, groups.hits)
-    )
+def _extreme_mean(counted: _Floats, optional: _Floats, largest: bool) -> tuple[float, float]:
+    """Return the extreme mean of all the `counted` values and any of the `optional`, and of how many.
 
-    def total(hits: _Ints) -> _Floats:
-        misses_first = 0 if largest else cut.taken - hits
-        return before + _run_sum(cut.items_before + misses_first, cut.hits_before, hits)
-
-    def precision(hits: _Ints) -> _Floats:
-        return np.asarray(total(hits) / np.maximum(cut.hits_before + hits, 1))
-
-    sure = cut.hits_before + cut.least > 0
-    possible = cut.hits_before + cut.most > 0
-    # Given a hit, the cut group has at least one where nothing nearer is relevant.
-    least = np.where(sure, cut.least, np.minimum(cut.most, 1))
-    if not in_top:
-        # Each further hit adds to the sum, whatever its rank.
-        hits = cut.most if largest else least
-        return total(hits) / np.maximum(groups.hits_up_to[:, -1], 1), sure, possible
-    # With h hits in the cut group, AP is the sum divided by hits_before + h. What the next hit adds to the
-    # sum grows with h, so AP falls while that is less than AP and then rises: it is largest at an end.
-    if largest:
-        return np.maximum(precision(least), precision(cut.most)), sure, possible
-    low, high = least, cut.most
-    while (low < high).any():
-        middle = (low + high) // 2
-        rank = np.maximum(cut.items_before + cut.taken - middle, 1)  # 0 only where low and high have met
-        # The next hit comes before the others, and each of them has one more hit up to its rank.
-        added = cut.hits_before / rank + _reciprocal_sum(rank - 1, middle + 1)
-        rises = added >= precision(middle)
-        low, high = np.where(rises, low, np.minimum(middle + 1, high)), np.where(rises, middle, high)
-    return precision(low), sure, possible
-
-
-def _extreme_mean(counted: _Floats, optional: _Floats, largest: bool) -> float:
-    """Return the extreme mean of all the `counted` values and any of the `optional`; 0 where none counts."""
+    It is 0 where none counts.
+    """
     optional = np.sort(optional)[::-1] if largest else np.sort(optional)
     sums = counted.sum() + np.concatenate([[0.0], optional.cumsum()])
-    means = sums / np.maximum(len(counted) + np.arange(len(sums)), 1)
-    return float(means.max() if largest else means.min())
+    sizes = len(counted) + np.arange(len(sums))
+    means = sums / np.maximum(sizes, 1)
+    extreme = means.argmax() if largest else means.argmin()
+    return float(means[extreme]), float(sizes[extreme])
 
 
-def _hits_at(block: _Block, ranks: _Ints, ties: Ties) -> _Floats:
-    """Count each query's relevant items up to each of `ranks`: shape ``(queries, len(ranks))``."""
-    if ties == "stable":
-        return _stable_hits(block, int(ranks.max()))[:, ranks - 1].astype(np.float64)
-    groups = _Groups(block)
-    hits = np.empty((len(block.distances), len(ranks)))
-    for column, rank in enumerate(ranks):
-        cut = groups.cut(int(rank))
-        if ties == "expected":
-            hits[:, column] = cut.hits_before + cut.taken * cut.hits / cut.items
-        else:
-            hits[:, column] = cut.hits_before + (cut.most if ties == "optimistic" else cut.least)
-    return hits
+def _hits_at(retrieval: _Retrieval, ranks: _Ints, ties: Ties) -> tuple[_Floats, _Floats]:
+    """Count each query's relevant items up to each rank, ``(queries, len(ranks))``; and the chance of any."""
+    if ties != "stable":
+        relevance = retrieval.labels.relevance(slice(None))
+        return core.hits_at(retrieval.database_codes, retrieval.query_codes, relevance, ranks, ties, 0)
+    hits = np.empty((len(retrieval.query_codes), len(ranks)))
+    for rows, grade in _stable_grades(retrieval, int(ranks.max())):
+        hits[rows] = (grade > 0).cumsum(axis=1)[:, ranks - 1]
+    return hits, (hits > 0).astype(np.float64)
 
 
-def _stable_hits(block: _Block, at: int) -> _Ints:
-    """Count the relevant items up to each rank in a stable sort by distance: shape ``(queries, at)``."""
-    # Codes have at most 2,048 bits, and numpy's stable sort of 16-bit numbers is a radix sort.
-    order = np.argsort(block.distances.astype(np.uint16), axis=1, kind="stable")[:, :at]
-    return np.take_along_axis(block.relevant, order, axis=1).cumsum(axis=1, dtype=np.int64)
+def _histograms(retrieval: _Retrieval) -> Iterator[tuple[slice, _Ints, _Ints]]:
+    """Yield how many items, and how many relevant ones, some queries have at each distance."""
+    n_distances = 8 * retrieval.database_codes.shape[1] + 1
+    for rows in _blocks(len(retrieval.query_codes), _BYTES_PER_DISTANCE * n_distances):
+        relevance = retrieval.labels.relevance(rows)
+        counts = core.distance_histograms(retrieval.database_codes, retrieval.query_codes[rows], relevance, 0)
+        yield rows, counts.sum(axis=2), counts[:, :, 1]
 
 
-def _expected_sum(
-    items_before: _Ints, hits_before: _Ints, items: _Ints, hits: _Ints, ranks: _Ints
-) -> _Floats:
-    """Return the expected Σ P(r) rel(r) over the first `ranks` ranks of a group of `items` tied items.
+def _within_radii(retrieval: _Retrieval) -> tuple[_Floats, _Floats]:
+    n_distances = 8 * retrieval.database_codes.shape[1] + 1
+    precision, recall = np.zeros(n_distances), np.zeros(n_distances)
+    defined = np.zeros(n_distances, dtype=np.int64)
+    for _, items, hits in _histograms(retrieval):
+        items, hits = items.cumsum(axis=1), hits.cumsum(axis=1)
+        precision += (hits / np.maximum(items, 1)).sum(axis=0)
+        defined += (items > 0).sum(axis=0)
+        recall += (hits / np.maximum(hits[:, -1:], 1)).sum(axis=0)
+    undefined = np.full(n_distances, np.nan)
+    mean = np.divide(precision, defined, out=undefined, where=defined > 0)
+    return np.asarray(mean), recall / len(retrieval.query_codes)
 
-    An item there is relevant with probability hits / items, and then each other one of the group with
-    probability `other`: the j-th term is
-    hits / items · [hits_before + 1 + (j − 1)·other] / (items_before + j).
+
+def _tied_curves(retrieval: _Retrieval, at: int, ties: Ties, weights: _Floats) -> _Floats:
+    """Sum the relevant items up to each rank over queries, once for each row of `weights`.
+
+    Up to a rank they are straight lines between the ends of groups, or between those of the run of relevant
+    items at an end of each group: so only where the slope changes is added up.
     """
-    other = (hits - 1) / np.maximum(items - 1, 1)
-    reciprocals = _reciprocal_sum(items_before, ranks)
-    terms = other * ranks + (hits_before + 1 - other * (items_before + 1)) * reciprocals
-    return hits / np.maximum(items, 1) * terms
+    bends = np.zeros((len(weights), retrieval.n_items + 1))
+    for rows, items, hits in _histograms(retrieval):
+        ends = items.cumsum(axis=1)
+        first, last = ends - items, ends
+        if ties == "optimistic":
+            last = first + hits
+        elif ties == "pessimistic":
+            first = ends - hits
+        slope = np.divide(hits, last - first, out=np.zeros(hits.shape), where=last > first)
+        for bend, weight in zip(bends, weights[:, rows], strict=True):
+            change = (slope * weight[:, None]).ravel()
+            bend += np.bincount(first.ravel(), change, len(bend))
+            bend -= np.bincount(last.ravel(), change, len(bend))
+    return np.asarray(bends.cumsum(axis=1)[:, :at].cumsum(axis=1))
 
 
-def _run_sum(items_before: _Ints, hits_before: _Ints, hits: _Ints) -> _Floats:
-    """Return Σ P(r) rel(r) over a run of hits, Σ_{j=1}^{hits} (hits_before + j)/(items_before + j).
-
-    Its terms are 1 − (items_before − hits_before) / (items_before + j).
-    """
-    return hits - (items_before - hits_before) * _reciprocal_sum(items_before, hits)
-
-
-# H_0 ... H_32, below which the asymptotic series of _reciprocal_sum is not used.
-_HARMONIC = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, 33))])
-
-
-def _reciprocal_sum(start: _Ints, count: _Ints) -> _Floats:
-    """Return Σ_{j=1}^{count} 1/(start + j), to a relative precision of some 1e-14.
-
-    The callers multiply it by numbers as large as `start`, for which a difference of two harmonic numbers
-    would not be precise enough. Hence ψ(x + ½) = ln x + 1/(24x²) − 7/(960x⁴) + 31/(8064x⁶) − 127/(30720x⁸) +
-    …, of which the logarithms are subtracted as one log1p; the next term is below 1e-17 for x > 32.
-    """
-    end, first = start + count, len(_HARMONIC) - 1
-    head = _HARMONIC[np.minimum(end, first)] - _HARMONIC[np.minimum(start, first)]
-    below, above = np.maximum(start, first) + 0.5, np.maximum(end, first) + 0.5
-
-    def series(x: _Floats) -> _Floats:
-        y = 1.0 / (x * x)
-        return np.asarray(y * (1 / 24 - y * (7 / 960 - y * (31 / 8064 - y * (127 / 30720)))))
-
-    return np.asarray(head + np.log1p((above - below) / below) + (series(above) - series(below)))
-
-
-def _hits_taken(cut: _Cut) -> tuple[_Ints, _Floats]:
-    """Return how many relevant items may be among the taken, and how likely: a hypergeometric distribution.
-
-    Both have shape ``(queries, width)``; a number that is impossible has probability 0. The tails left out
-    have a probability below 1e-20 together.
-    """
-    # Hoeffding's bound 2 exp(-2 t² / s), which holds for drawing without replacement too, with s draws. Draws
-    # and relevant items can change places, and so can each and the rest: s is the smallest of the four.
-    smallest = np.minimum.reduce([cut.taken, cut.items - cut.taken, cut.hits, cut.items - cut.hits])
-    reach = np.sqrt(smallest * np.log(2e20) / 2)
-    mean = cut.taken * (cut.hits / cut.items)
-    low = np.maximum(cut.least, np.floor(mean - reach).astype(np.int64))
-    high = np.minimum(cut.most, np.ceil(mean + reach).astype(np.int64))
-    hits = low[:, None] + np.arange((high - low).max() + 1)
-    # log of Hyp(h + 1) / Hyp(h), whose numerator ends with 0 at the largest possible h. A sum of logarithms,
-    # since the tails may lie beyond the range of float64.
-    h = hits[:, :-1].astype(np.float64)
-    hits_total, taken, misses_total = (
-        count[:, None] for count in (cut.hits, cut.taken, cut.items - cut.hits)
-    )
-    up = np.maximum(hits_total - h, 0.0) * np.maximum(taken - h, 0.0)
-    down = (h + 1.0) * (misses_total - taken + h + 1.0)
-    with np.errstate(divide="ignore"):
-        ratio = np.log(up / down)
-    log = np.concatenate([np.zeros((len(hits), 1)), ratio.cumsum(axis=1)], axis=1)
-    probability = np.exp(log - log.max(axis=1, keepdims=True))
-    return hits, probability / probability.sum(axis=1, keepdims=True)
+def _stable_curves(retrieval: _Retrieval, at: int, ties: Ties, weights: _Floats) -> _Floats:
+    """Sum as `_tied_curves` does, in the order of the database."""
+    sums = np.zeros((len(weights), at))
+    for rows, grade in _stable_grades(retrieval, at):
+        sums += weights[:, rows] @ (grade > 0).cumsum(axis=1)
+    return sums

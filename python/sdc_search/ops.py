@@ -24,6 +24,7 @@ Weights: TypeAlias = Tensor | None
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 _SCALARS = {dtype: torch.empty((), dtype=dtype, device="cpu") for dtype in (torch.float32, torch.float64)}
+_SHARED_FROM = 1 << 15  # so many numbers make torch share an elementwise operation among threads
 _BYTES_FROM = 1 << 16  # with so many similarities the gradient waits as one byte each; a call fewer otherwise
 
 
@@ -139,6 +140,17 @@ def _scalar(dtype: torch.dtype) -> Tensor:
     return torch.empty_like(_SCALARS[dtype])
 
 
+def _scaled(gradient: Tensor, grad: Tensor) -> Tensor:
+    """Multiply a gradient by a scalar; a long one by numpy, on this thread.
+
+    torch would share it among threads of its own, which then look out for more work for milliseconds: on the
+    processors that the native threads want for the next loss.
+    """
+    if gradient.numel() < _SHARED_FROM:
+        return gradient * grad
+    return torch.from_numpy(gradient.numpy() * grad.item())
+
+
 def _empty(tensor: Tensor) -> Tensor:
     """Make a contiguous tensor of the same shape and dtype; `empty_like` is the quickest way to one."""
     return (
@@ -188,7 +200,7 @@ class _CalibrationLoss(_EagerFunction):
     def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         kept = ctx.kept
         if kept.dtype is not torch.int8:
-            return kept * grad, None, None, None
+            return _scaled(kept, grad), None, None, None
         gradient = torch.empty(kept.shape, dtype=ctx.real)
         n = kept.numel()
         core.scale_signs(
@@ -316,7 +328,7 @@ class _SDCLoss(_EagerFunction):
 
     @staticmethod
     def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, ctx.kept * grad, None, None
+        return None, None, _scaled(ctx.kept, grad), None, None
 
 
 def _plain_calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import permutations, product
 from typing import Any, TypeAlias
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Ranking: TypeAlias = tuple[bool, ...]  # the relevance of each item, nearest first
+Ranking: TypeAlias = tuple[int, ...]  # the grade of relevance of each item, nearest first; 0 is not relevant
 
 
 def hamming_distance(codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
@@ -97,11 +98,11 @@ def rankings(
     """List the rankings that each query's ties allow, each as likely; for "stable" the one of a sort."""
     all_rankings = []
     for distances, label in zip(hamming_distance(database_codes, query_codes), query_labels, strict=True):
-        relevant = [
-            bool(np.any(other & label if np.ndim(label) else other == label)) for other in database_labels
+        grades = [
+            int(np.sum(other & label) if np.ndim(label) else other == label) for other in database_labels
         ]
-        groups = [[relevant[i] for i in np.flatnonzero(distances == d)] for d in np.unique(distances)]
-        # Each distinct order of relevance stands for the same number of orders of the items.
+        groups = [[grades[i] for i in np.flatnonzero(distances == d)] for d in np.unique(distances)]
+        # Each distinct order of grades stands for the same number of orders of the items.
         orders = [
             [tuple(group)] if ties == "stable" else sorted(set(permutations(group))) for group in groups
         ]
@@ -112,9 +113,15 @@ def rankings(
 def average_precision(ranking: Ranking, at: int, normalizer: str) -> float:
     """Sum the precision at each relevant item among the first `at` and divide; 0 where there is none."""
     at = len(ranking) if at == -1 else at
-    top = ranking[:at]
+    relevant = [grade > 0 for grade in ranking]
+    top = relevant[:at]
     total = sum(sum(top[: rank + 1]) / (rank + 1) for rank in range(len(top)) if top[rank])
-    return total / max(sum(top if normalizer == "relevant_in_top" else ranking), 1)
+    divisors = {
+        "relevant_in_top": sum(top),
+        "all_relevant": sum(relevant),
+        "relevant_up_to_at": min(sum(relevant), at),
+    }
+    return total / max(divisors[normalizer], 1)
 
 
 def mean_average_precision(
@@ -153,15 +160,58 @@ def hits_at(
     ties: str,
 ) -> list[float]:
     """Count each query's relevant items among the first `n`, the numerator of precision and recall at `n`."""
-    counts = [
-        [sum(ranking[:n]) for ranking in one]
+    return [
+        _over_orders([sum(grade > 0 for grade in ranking[:n]) for ranking in one], ties)
         for one in rankings(database_codes, database_labels, query_codes, query_labels, ties)
     ]
+
+
+def hit_rate_at(
+    database_codes: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[Any],
+    query_codes: npt.NDArray[np.uint8],
+    query_labels: npt.NDArray[Any],
+    n: int,
+    *,
+    ties: str,
+) -> float:
+    """Return the share of queries with a relevant item among the first `n`."""
+    rates = [
+        _over_orders([float(any(ranking[:n])) for ranking in one], ties)
+        for one in rankings(database_codes, database_labels, query_codes, query_labels, ties)
+    ]
+    return sum(rates) / len(rates)
+
+
+def ndcg_at(
+    database_codes: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[Any],
+    query_codes: npt.NDArray[np.uint8],
+    query_labels: npt.NDArray[Any],
+    n: int,
+    *,
+    gain: str,
+    ties: str,
+) -> float:
+    """Discount and add up the gains of the first `n`, and divide by those of the best order of all items."""
+
+    def dcg(ranking: Ranking) -> float:
+        gains = [2**grade - 1 if gain == "exponential" else grade for grade in ranking[:n]]
+        return float(sum(value / np.log2(rank + 2) for rank, value in enumerate(gains)))
+
+    values = []
+    for one in rankings(database_codes, database_labels, query_codes, query_labels, ties):
+        ideal = dcg(tuple(sorted(one[0], reverse=True)))
+        values.append(_over_orders([dcg(ranking) for ranking in one], ties) / ideal if ideal else 0.0)
+    return sum(values) / len(values)
+
+
+def _over_orders(values: Sequence[float], ties: str) -> float:
     if ties == "optimistic":
-        return [float(max(count)) for count in counts]
+        return float(max(values))
     if ties == "pessimistic":
-        return [float(min(count)) for count in counts]
-    return [sum(count) / len(count) for count in counts]
+        return float(min(values))
+    return sum(values) / len(values)
 
 
 def calibration_loss(

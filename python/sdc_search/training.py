@@ -68,6 +68,9 @@ class EpochRecord:
         Since the training began.
     lr
         Learning rate of the epoch's last step.
+    hasher
+        Called during the callback, returns a hasher fitted with the weights so far; None where a network is
+        trained that is no hasher's.
     """
 
     epoch: int
@@ -75,6 +78,7 @@ class EpochRecord:
     items_per_second: float
     seconds: float
     lr: float
+    hasher: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)

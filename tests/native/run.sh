@@ -7,7 +7,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 out=${OUT_DIR:-$(mktemp -d)}
 flags="-std=c++20 -Wall -Wextra -Werror -pthread"
-engine="isa threads hamming hamming_cost hamming_rows hamming_hits hamming_portable hamming_avx2 hamming_avx512 hamming_neon mih mih_build mih_verify"
+engine="isa threads hamming hamming_cost hamming_rows hamming_hits hamming_tile hamming_portable hamming_avx2 hamming_avx512 hamming_neon mih mih_build mih_verify"
 tests="hamming_test mih_test"
 
 # build <name> <compiler> <flags...>: one object a source, side by side.

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sdc_search.benchmarks.quality import Method
 from sdc_search.bit_statistics import commonest_distance_share
+from sdc_search.method_specs import Method
 
 # The linear heads as published, which copy the cosines as they are, at a rate that suits 1,000 items. The
 # defaults of the two centre their features or normalise their outputs, and collapse less.

@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from sdc_search.console import InputError, Json, Quiet, make_directory, print_lines, progress, render
+from sdc_search.console import (
+    InputError,
+    Json,
+    Quiet,
+    SeveralValues,
+    make_directory,
+    print_lines,
+    progress,
+    render,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sdc_search.benchmarks.cases import Case, Result
-    from sdc_search.benchmarks.quality import Cell, Measurement, Summary
+    from sdc_search.quality_cells import Cell, Measurement, Summary
 
 _TABLE_WIDTH = 150
 
@@ -101,25 +109,32 @@ def losses(
     _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
 
 
-class _SeveralValues(TyperCommand):
-    """A command whose ``--bits`` and ``--methods`` take every word up to the next option."""
+@app.command(epilog="Example: [bold]sdc-search benchmark metrics --scale full[/bold]")
+def metrics(
+    scale: ScaleOption = Scale.quick,
+    cases: Cases = "*",
+    threads: Threads = 1,
+    out: Out = Path("sdc-search-benchmark"),
+    list_only: ListOnly = False,
+    quiet: Quiet = False,
+    json_output: Json = False,
+) -> None:
+    """Mean average precision with expected ties against the published evaluator, by float product and sort.
 
-    _OPTIONS = ("--bits", "--methods")
+    Checks every contender's answer against the bounds over all orders of ties. Prints a table; writes it.
+    """
+    from sdc_search.benchmarks.requirements import METRICS, require
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words: list[str] = []
-        option = None
-        for word in args:
-            if word.startswith("-"):
-                option = word if word in self._OPTIONS else None
-                words += [] if option else [word]
-            else:
-                words += [option, word] if option else [word]
-        return super().parse_args(ctx, words)
+    require(*METRICS)
+    from sdc_search.benchmarks.metric_peers import DISTRIBUTIONS
+    from sdc_search.benchmarks.metrics import metric_cases
+
+    suite = _Suite("metrics", metric_cases(scale.value, _check_threads(threads)), DISTRIBUTIONS, None)
+    _run(suite, scale, cases, threads, out, list_only=list_only, quiet=quiet, json_output=json_output)
 
 
 @app.command(
-    cls=_SeveralValues,
+    cls=SeveralValues,
     epilog="Example: [bold]sdc-search benchmark quality --methods LSH ITQ SDC --bits 16 32 --seeds 3[/bold]",
 )
 def quality(
@@ -164,14 +179,16 @@ def quality(
     from sdc_search.benchmarks.requirements import require
 
     require("matplotlib")
-    from sdc_search.benchmarks import quality as suite
+    from sdc_search import quality_cells as suite
     from sdc_search.benchmarks.quality_data import bundled_data, read_data
+    from sdc_search.method_specs import parse_methods
 
     try:
-        chosen = suite.parse_methods(methods or [], preset)
+        chosen = parse_methods(methods or [], preset)
         content = bundled_data() if data is None else read_data(data)
         cells = suite.plan_cells(chosen, bits or [16, 32, 64], seeds, content, train_rows)
-        references = suite.references(content)
+        (queries,) = content.query_sets
+        references = suite.references(content, queries)
     except (TypeError, ValueError) as error:
         raise InputError(str(error)) from error
     folder = out / "quality-cells"
@@ -180,20 +197,20 @@ def quality(
         return
     make_directory(folder, "--out")
     with progress(len(cells), quiet=quiet, log=True) as report:
-        measured, failures = suite.run_cells(cells, content, folder, report)
-    learnt = len(content.train_rows) if train_rows is None else train_rows
+        measured, failures = suite.run_cells(cells, folder, report)
+    learnt = len(content.train) if train_rows is None else train_rows
     heading = (
-        f"{content.name}: {len(content.database):,} items, {learnt:,} to learn from,"
-        f" {len(content.query):,} queries, seeds: {seeds}"
+        f"{content.title}: {len(queries.database):,} items, {learnt:,} to learn from,"
+        f" {len(queries.query):,} queries, seeds: {seeds}"
     )
-    summaries = suite.summarize(measured)
+    summaries = suite.summarize(measured, queries)
     _report_quality(heading, summaries, measured, references, failures, out, quiet, json_output)
     if failures:
         raise InputError("; ".join(failures))
 
 
 @app.command(
-    cls=_SeveralValues,
+    cls=SeveralValues,
     epilog="Example: [bold]sdc-search benchmark collapse --methods ITQ SDC --seeds 3[/bold]",
 )
 def collapse(
@@ -216,7 +233,7 @@ def collapse(
     from sdc_search.atomic_files import atomic_file
     from sdc_search.benchmarks import collapse as toy
     from sdc_search.benchmarks.collapse_figure import collapse_figure
-    from sdc_search.benchmarks.quality import parse_methods
+    from sdc_search.method_specs import parse_methods
     from sdc_search.plots import png_bytes
 
     try:
@@ -276,7 +293,10 @@ def _report_quality(
         "machine": machine,
         "references": dict(references),
         "summaries": [asdict(summary) for summary in summaries],
-        "cells": [{"method": c.method.label, **c.settings, **asdict(m)} for c, m in measured.items()],
+        "cells": [
+            {"method": c.method.label, "n_bits": c.n_bits, "seed": c.seed, **c.settings, **asdict(m)}
+            for c, m in measured.items()
+        ],
         "failures": list(failures),
     }
     contents = {
@@ -298,12 +318,12 @@ def _report_quality(
 
 @dataclass(frozen=True)
 class _Suite:
-    """What tells one command from another: its cases, the distributions of its peers, its figure."""
+    """What tells one command from another: its cases, the distributions of its peers, its figure if any."""
 
     name: str
     cases: Sequence[Case]
     peers: tuple[str, ...]
-    draw: Callable[..., Figure | None]
+    draw: Callable[..., Figure | None] | None
 
 
 def _run(
@@ -367,7 +387,7 @@ def _report(
     results: Sequence[Result],
     settings: dict[str, Any],
     peers: tuple[str, ...],
-    draw: Callable[..., Figure | None],
+    draw: Callable[..., Figure | None] | None,
     out: Path,
     *,
     quiet: bool,
@@ -386,7 +406,7 @@ def _report(
     }
     threads, scale = settings["threads"], settings["scale"]
     caption = f"{machine['cpu']}, {machine['isa']}, threads: {threads}, scale: {scale}"
-    figure = draw(results, caption=caption)
+    figure = None if draw is None else draw(results, caption=caption)
     if figure is not None:
         contents[f"{settings['suite']}.png"] = png_bytes(figure)
     for name, content in contents.items():

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 from sdc_search.benchmarks import hamming
 from sdc_search.benchmarks.cases import Result
-from sdc_search.benchmarks.line_plots import Series, Style, draw_lines, panels
-from sdc_search.plots import FAINT, INK
+from sdc_search.benchmarks.line_plots import Series, draw_lines, panels
+from sdc_search.plots.style import FAINT, INK, LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 _STYLES = {
-    hamming.OURS: Style("#0072B2", "solid", "o"),
-    hamming.FAISS: Style("#D55E00", "dashed", "s"),
-    hamming.FAISS_COUNTING: Style("#E69F00", "dashdot", "^"),
-    hamming.USEARCH: Style("#009E73", "dotted", "D"),
-    hamming.NUMPY: Style("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
-    "limit": Style(FAINT, (0, (1, 1.5)), ""),
-    "sdc-search, tables, uniform codes": Style("#56B4E9", "dotted", "^"),
-    "sdc-search, tables, clustered codes": Style(INK, "dashdot", "D"),
-    "sdc-search, scan": Style("#0072B2", "solid", "o"),
+    hamming.OURS: LineStyle("#0072B2", "solid", "o"),
+    hamming.FAISS: LineStyle("#D55E00", "dashed", "s"),
+    hamming.FAISS_COUNTING: LineStyle("#E69F00", "dashdot", "^"),
+    hamming.USEARCH: LineStyle("#009E73", "dotted", "D"),
+    hamming.NUMPY: LineStyle("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
+    "limit": LineStyle(FAINT, (0, (1, 1.5)), ""),
+    "sdc-search, tables, uniform codes": LineStyle("#56B4E9", "dotted", "^"),
+    "sdc-search, tables, clustered codes": LineStyle(INK, "dashdot", "D"),
+    "sdc-search, scan": LineStyle("#0072B2", "solid", "o"),
 }
 
 

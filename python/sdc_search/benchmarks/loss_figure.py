@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from sdc_search.benchmarks import losses
 from sdc_search.benchmarks.cases import Result
-from sdc_search.benchmarks.line_plots import Series, Style, draw_lines, panels
+from sdc_search.benchmarks.line_plots import Series, draw_lines, panels
+from sdc_search.plots.style import LineStyle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STYLES = {
-    losses.OURS: Style("#0072B2", "solid", "o"),
-    losses.TORCH: Style("#D55E00", "dashed", "s"),
+    losses.OURS: LineStyle("#0072B2", "solid", "o"),
+    losses.TORCH: LineStyle("#D55E00", "dashed", "s"),
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,56 +11,17 @@ import numpy.typing as npt
 from sdc_search.array_files import ArrayKeyError, read_array
 from sdc_search.arrays import as_features
 from sdc_search.demo import load_demo_data
+from sdc_search.labelled_features import LabelledFeatures, QuerySet
+from sdc_search.protocols import Protocol
+
+# As `mean_average_precision` has it by default.
+PROTOCOL = Protocol(name="quality", at=1000)
 
 
-@dataclass(frozen=True)
-class QualityData:
-    """What the hash functions learn from and are measured on.
-
-    Parameters
-    ----------
-    name
-        Heads the tables.
-    database, query
-        Features, float32 or float64, shapes ``(n, d)`` and ``(q, d)``.
-    database_labels, query_labels
-        As for `sdc_search.mean_average_precision`; they serve the measurement alone.
-    train_rows
-        Rows of the database that are learnt from, int64.
-    """
-
-    name: str
-    database: npt.NDArray[Any]
-    database_labels: npt.NDArray[Any]
-    query: npt.NDArray[Any]
-    query_labels: npt.NDArray[Any]
-    train_rows: npt.NDArray[np.int64]
-
-    def digest(self) -> str:
-        """Return a hash of the content, which tells whether two files hold the same data."""
-        digest = hashlib.sha256()
-        for array in (
-            self.database,
-            self.database_labels,
-            self.query,
-            self.query_labels,
-            self.train_rows,
-        ):
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
-
-    def rows(self, count: int | None, seed: int) -> npt.NDArray[np.int64]:
-        """Return the rows to learn from: all of `train_rows`, or a draw of `count` that `seed` decides."""
-        if count is None:
-            return self.train_rows
-        return np.sort(np.random.default_rng(seed).choice(self.train_rows, count, replace=False))
-
-
-def bundled_data() -> QualityData:
+def bundled_data() -> LabelledFeatures:
     """Return the demo's features; all of the database is learnt from."""
     data = load_demo_data()
-    return QualityData(
+    return _data(
         "Fashion-MNIST, EfficientNet-Lite0 features, PCA to 128 (bundled)",
         data.database,
         data.database_labels,
@@ -72,7 +31,7 @@ def bundled_data() -> QualityData:
     )
 
 
-def read_data(path: Path) -> QualityData:
+def read_data(path: Path) -> LabelledFeatures:
     """Read ``database``, ``database_labels``, ``query``, ``query_labels`` and, if there, ``train_rows``.
 
     Parameters
@@ -113,4 +72,22 @@ def read_data(path: Path) -> QualityData:
         raise ValueError(
             f"{path}: train_rows must be at least 2 distinct rows of the {len(database)} of database"
         )
-    return QualityData(path.name, database, labels["database"], query, labels["query"], rows.astype(np.int64))
+    return _data(path.name, database, labels["database"], query, labels["query"], rows.astype(np.int64))
+
+
+def _data(
+    title: str,
+    database: npt.NDArray[Any],
+    database_labels: npt.NDArray[Any],
+    query: npt.NDArray[Any],
+    query_labels: npt.NDArray[Any],
+    train: npt.NDArray[np.int64],
+) -> LabelledFeatures:
+    rows = np.arange(len(database) + len(query))
+    return LabelledFeatures(
+        title,
+        np.concatenate((database, query)),
+        np.concatenate((database_labels, query_labels)),
+        train,
+        (QuerySet("queries", rows[: len(database)], rows[len(database) :], PROTOCOL),),
+    )

@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sdc_search.benchmarks.quality import RANKS, Summary
+from sdc_search.benchmarks.quality_data import PROTOCOL
+from sdc_search.quality_cells import Summary
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 CAPTION = (
-    f"mAP@{RANKS}: ties in expectation, divided by the relevant items among the first {RANKS:,}; mean ±"
-    " standard deviation over the seeds. fit: wall time. collapse: the share of all pairs of items that lie"
-    " at the commonest distance."
+    f"mAP@{PROTOCOL.at}: ties in expectation, divided by the relevant items among the first"
+    f" {PROTOCOL.at:,}; mean ± standard deviation over the seeds. fit: wall time. collapse: the share of all"
+    " pairs of items that lie at the commonest distance."
 )
 _ABSENT = "-"
 
 
 def _score(summary: Summary) -> str:
-    spread = "" if summary.spread is None else f" ± {100 * summary.spread:.1f}"
-    return f"{100 * summary.mean_average_precision:.1f}{spread}"
+    name = "mean_average_precision"
+    spread = f" ± {100 * summary.spread[name]:.1f}" if summary.spread else ""
+    return f"{100 * summary.mean[name]:.1f}{spread}"
 
 
 _TABLES: dict[str, Callable[[Summary], str]] = {
-    f"mAP@{RANKS}, %": _score,
-    "fit, s": lambda summary: f"{summary.fit_seconds:.3g}",
-    "encode, thousand items/s": lambda summary: f"{summary.encode_rate / 1e3:,.0f}",
-    "collapse, %": lambda summary: f"{100 * summary.collapse:.1f}",
+    f"mAP@{PROTOCOL.at}, %": _score,
+    "fit, s": lambda summary: f"{summary.mean['fit_seconds']:.3g}",
+    "encode, thousand items/s": lambda summary: f"{summary.mean['encode_rate'] / 1e3:,.0f}",
+    "collapse, %": lambda summary: f"{100 * summary.mean['collapse']:.1f}",
 }
 
 

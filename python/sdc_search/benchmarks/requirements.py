@@ -8,6 +8,7 @@ from sdc_search.errors import MissingExtraError
 
 HAMMING = ("faiss", "usearch", "threadpoolctl")
 LOSSES = ("ot", "threadpoolctl")  # POT is imported as ot
+METRICS = ("threadpoolctl",)
 
 
 def require(*modules: str) -> None:

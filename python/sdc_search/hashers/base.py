@@ -30,6 +30,7 @@ FORMAT = "sdc_search.hasher"
 VERSION = 1
 _BLOCK_BYTES = 2 << 20  # of float64 rows: what passes over a block then finds it in the cache
 _SAMPLE_ROWS = 2000  # for the bit statistics
+_WORTH_TORCH = 1 << 30  # of half precision: from here on torch's conversion gains more than its import takes
 
 
 class Hasher(ABC):
@@ -304,6 +305,8 @@ class Hasher(ABC):
             _features(rows)  # raises
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(f"X must have {self.n_features_in_} columns as in fit, got {rows.shape[1]}")
+        if rows.dtype == np.float16 and rows.nbytes > _WORTH_TORCH:
+            import torch  # noqa: F401 - see `convert`
         step = max(1, _BLOCK_BYTES // (8 * self.n_features_in_))
         for start in range(0, len(rows), step) or (0,):
             yield self._project(_features(rows[start : start + step]))

@@ -11,14 +11,15 @@ from torch.nn import functional
 
 from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers.binarization import signs, straight_through
 from sdc_search.hashers.heads import linear_layer
-from sdc_search.hashers.reduction import principal_layer
-from sdc_search.hashers.trained import SDC_PAPER, Objective, TrainedHasher, TrainingParameters
+from sdc_search.hashers.reduction import ContrastiveHasher
+from sdc_search.hashers.trained import SDC_PAPER, Objective, TrainingParameters
 from sdc_search.losses import nt_xent
 from sdc_search.schedules import half_cosine
 
 
-class CIBHash(TrainedHasher):
+class CIBHash(ContrastiveHasher):
     """Contrastive learning of codes of two views, see `cib_loss`.
 
     Qiu et al., "Unsupervised Hashing with Contrastive Information Bottleneck", IJCAI 2021.
@@ -32,7 +33,7 @@ class CIBHash(TrainedHasher):
     temperature, kl_weight
         See `cib_loss`.
     n_components
-        Of the features that the network sees: the principal ones, or ``"all"``.
+        See `sdc_search.hashers.reduction.ReducedHasher`.
 
     Examples
     --------
@@ -76,21 +77,10 @@ class CIBHash(TrainedHasher):
         kl_weight: float = 0.001,
         **parameters: Unpack[TrainingParameters],
     ) -> None:
-        super().__init__(n_bits, **parameters)
+        super().__init__(n_bits, n_components=n_components, **parameters)
         self.hidden = hidden
-        self.n_components = n_components
         self.temperature = temperature
         self.kl_weight = kl_weight
-
-    @property
-    def _fit_shapes(self) -> tuple[str, ...]:
-        return "n, d", "n, V, d"
-
-    def _n_views(self, settings: SimpleNamespace) -> int:
-        return 2
-
-    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
-        return principal_layer(X, settings.n_components)
 
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
         hidden = as_count("hidden", settings.hidden)
@@ -100,13 +90,6 @@ class CIBHash(TrainedHasher):
             nn.Sequential(first, nn.ReLU(), last),
             lambda x, h: cib_loss(h[:, 0], h[:, 1], temperature=self.temperature, kl_weight=self.kl_weight),
         )
-
-
-def bits_with_gradient(logits: Tensor) -> Tensor:
-    """Return ±1, +1 where `logits` are positive, with the gradient of ``σ(logits)``."""
-    probability = logits.sigmoid()
-    bits = torch.where(logits > 0, 1.0, -1.0).to(logits.dtype)
-    return bits + (probability - probability.detach())
 
 
 def bernoulli_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
@@ -150,6 +133,7 @@ def cib_loss(first: Tensor, second: Tensor, *, temperature: float = 0.3, kl_weig
     >>> cib_loss(torch.ones(4, 8), torch.ones(4, 8))  # equal codes: log(2N - 1)
     tensor(1.9459)
     """
-    contrast = nt_xent(bits_with_gradient(first), bits_with_gradient(second), temperature)
+    codes, other = (straight_through(signs(logits), logits.sigmoid()) for logits in (first, second))
+    contrast = nt_xent(codes, other, temperature)
     divergence = bernoulli_kl(first, second.detach()) + bernoulli_kl(second, first.detach())
     return contrast + kl_weight / 2 * divergence

@@ -19,7 +19,7 @@ from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows, Features
 from sdc_search.graph import diffusion, most_similar, nearest_neighbours, neighbour_graph, truncated_ranks
 from sdc_search.hashers.base import State
-from sdc_search.hashers.heads import linear_layer
+from sdc_search.hashers.heads import apply, linear_layer
 from sdc_search.hashers.itq import ITQ
 from sdc_search.hashers.trained import TrainedHasher, TrainingParameters
 from sdc_search.schedules import half_cosine, warm_up
@@ -73,7 +73,8 @@ class GraphSDC(TrainedHasher):
     Notes
     -----
     Above 8,000 items the graph joins all of them, but the similarities are computed among, and the training
-    runs on, 8,000 drawn at random. Training is in float32 whatever the features are.
+    runs on, 8,000 drawn at random; the first walk then ends after five steps, see
+    `sdc_search.graph.diffusion`. Training is in float32 whatever the features are.
 
     Examples
     --------
@@ -171,21 +172,22 @@ class GraphSDC(TrainedHasher):
             generator,
         )
 
+    def _scale(self, X: FeatureRows, mean: object) -> float:
+        return 1.0  # that of `basis` does it
+
     def _batches(self, objective: nn.Module, *_: Any) -> tuple[Inputs, int]:
         assert isinstance(objective, _Distilled)
         return objective.mixed, len(objective.sample)
 
-    def _arrays(self, objective: nn.Module, mean: object, scale: float) -> State:
+    def _arrays(self, objective: nn.Module, mean: object, settings: object) -> State:
         assert isinstance(objective, _Distilled)
         return {**objective.input_arrays, **objective.head.folded()}
 
     def _apply(self, state: State, X: Features) -> Features:
-        tensors = {name: torch.from_numpy(array.astype(X.dtype)) for name, array in state.items()}
-        x = torch.from_numpy(_centred(X, tensors["mean"].numpy())) @ tensors["basis"]
-        hidden = functional.gelu(functional.linear(x, tensors["hidden_weight"], tensors["hidden_bias"]))
-        projections: Features = torch.addmm(
-            functional.linear(x, tensors["skip_weight"], tensors["bias"]), hidden, tensors["weight"].T
-        ).numpy()
+        arrays = {name: array.astype(X.dtype, copy=False) for name, array in state.items()}
+        x = _centred(X, arrays["mean"]) @ arrays["basis"]
+        projections: Features = apply(arrays, x, "gelu")
+        projections += x @ arrays["skip_weight"].T
         return projections
 
     def _shapes(self) -> Mapping[str, tuple[int | str, ...]]:
@@ -267,7 +269,8 @@ class _Distilled(nn.Module):
     def forward(self, positions: Tensor, inputs: Tensor) -> Tensor:
         """Return the loss of a batch."""
         positions = positions.to(self.targets.device)
-        return _loss(self.head(inputs), self.targets[positions[:, None], positions], self.quantization)
+        rows = self.targets.index_select(0, positions)  # whole rows first: fewer misses of the cache
+        return _loss(self.head(inputs), rows.index_select(1, positions), self.quantization)
 
 
 def _loss(outputs: Tensor, targets: Tensor, quantization: float) -> Tensor:
@@ -283,9 +286,9 @@ def _loss(outputs: Tensor, targets: Tensor, quantization: float) -> Tensor:
 def _centred(X: Features, mean: npt.NDArray[np.floating]) -> Features:
     """Subtract the mean and scale the rows to norm 1; a row equal to the mean stays 0."""
     centred = X - mean.astype(X.dtype)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    rows: Features = np.divide(centred, norms, out=centred, where=norms > 0)
-    return rows
+    norms = np.sqrt(np.einsum("ij,ij->i", centred, centred))
+    centred *= np.divide(1, norms, out=norms, where=norms > 0)[:, None]
+    return centred
 
 
 def _scaled_basis(rows: Array, n_components: int) -> Array:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sdc_search.feature_rows import FeatureRows, Features
+from sdc_search.hashers.binarization import signs, straight_through
 from sdc_search.hashers.pairwise import PairLoss, PairwiseHasher
 from sdc_search.hashers.trained import SDC_PAPER, TrainingParameters
 from sdc_search.schedules import half_cosine
@@ -93,20 +93,6 @@ class GreedyHash(PairwiseHasher):
         return partial(greedy_hash_loss, quantization=self.quantization)
 
 
-class StraightThroughSign(torch.autograd.Function):
-    """±1, +1 where the input is positive; the gradient passes unchanged."""
-
-    @staticmethod
-    def forward(ctx: Any, outputs: Tensor) -> Tensor:
-        """Binarise."""
-        return torch.where(outputs > 0, 1.0, -1.0).to(outputs.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Pass the gradient."""
-        return gradients[0]
-
-
 def pair_loss(features: Tensor, bits: Tensor) -> Tensor:
     """Mean squared difference of the cosines of pairs (i, i + N/2), of their codes and of their features.
 
@@ -150,5 +136,5 @@ def greedy_hash_loss(features: Tensor, outputs: Tensor, quantization: float = 0.
     -------
     A scalar.
     """
-    bits: Tensor = StraightThroughSign.apply(outputs)  # type: ignore[no-untyped-call]
+    bits = straight_through(signs(outputs), outputs)
     return pair_loss(features, bits) + quantization * (outputs.abs() - 1).abs().pow(3).mean()

@@ -73,12 +73,14 @@ def fold(
 
 def apply(state: Mapping[str, npt.NDArray[Any]], x: Features, activation: str) -> Features:
     """Map rows by the arrays of `fold`, in the dtype of `x`."""
-    rows = torch.from_numpy(x if x.flags.writeable else x.copy())  # torch warns of a read-only memory map
-    tensors = {name: torch.from_numpy(array).to(rows.dtype) for name, array in state.items()}
-    if "hidden_weight" in tensors:
-        rows = functional.linear(rows, tensors["hidden_weight"], tensors["hidden_bias"])
-        rows = functional.gelu(rows) if activation == "gelu" else functional.relu(rows)
-    projections: Features = functional.linear(rows, tensors["weight"], tensors["bias"]).numpy()
+    arrays = {name: array.astype(x.dtype, copy=False) for name, array in state.items()}
+    if "hidden_weight" in arrays:
+        x = x @ arrays["hidden_weight"].T
+        x += arrays["hidden_bias"]
+        hidden = torch.from_numpy(x)
+        x = (functional.gelu(hidden) if activation == "gelu" else hidden.relu_()).numpy()
+    projections: Features = x @ arrays["weight"].T
+    projections += arrays["bias"]
     return projections
 
 

@@ -11,13 +11,14 @@ from torch.nn import functional
 
 from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows
+from sdc_search.hashers.binarization import signs
 from sdc_search.hashers.heads import linear_layer
-from sdc_search.hashers.reduction import principal_layer
-from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
+from sdc_search.hashers.reduction import ContrastiveHasher
+from sdc_search.hashers.trained import SDC_PAPER, TrainingParameters
 from sdc_search.schedules import half_cosine
 
 
-class NSH(TrainedHasher):
+class NSH(ContrastiveHasher):
     """Contrastive learning in the order into which codes sort a batch, see `sorted_nce`.
 
     Yu et al., "Learning to Hash Naturally Sorts", IJCAI 2022. Linear, beside a linear layer to latent
@@ -32,7 +33,7 @@ class NSH(TrainedHasher):
     quantization
         Weight of `quantization_loss`.
     n_components
-        Of the features that the network sees: the principal ones, or ``"all"``.
+        See `sdc_search.hashers.reduction.ReducedHasher`.
 
     Examples
     --------
@@ -75,22 +76,11 @@ class NSH(TrainedHasher):
         double_softmax: bool = False,
         **parameters: Unpack[TrainingParameters],
     ) -> None:
-        super().__init__(n_bits, **parameters)
-        self.n_components = n_components
+        super().__init__(n_bits, n_components=n_components, **parameters)
         self.n_positives = n_positives
         self.temperature = temperature
         self.quantization = quantization
         self.double_softmax = double_softmax
-
-    @property
-    def _fit_shapes(self) -> tuple[str, ...]:
-        return "n, d", "n, V, d"
-
-    def _n_views(self, settings: SimpleNamespace) -> int:
-        return 2
-
-    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
-        return principal_layer(X, settings.n_components)
 
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
         if as_count("n_positives", self.n_positives) >= settings.batch_size:
@@ -202,4 +192,4 @@ def sorted_nce(
 
 def quantization_loss(codes: Tensor) -> Tensor:
     """Mean squared distance of relaxed codes from their signs."""
-    return (codes - torch.where(codes > 0, 1.0, -1.0)).square().mean()
+    return (codes - signs(codes)).square().mean()

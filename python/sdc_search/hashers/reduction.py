@@ -1,6 +1,9 @@
-"""A fixed first layer that keeps the principal components of the features."""
+"""Training behind a fixed first layer that keeps the principal components of the features."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Unpack
 
 import torch
 from torch import nn
@@ -8,6 +11,39 @@ from torch import nn
 from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows
 from sdc_search.hashers.itq import principal_components
+from sdc_search.hashers.trained import TrainedHasher, TrainingParameters
+
+
+class ReducedHasher(TrainedHasher):
+    """A trained hasher whose network sees principal components of the features.
+
+    Parameters
+    ----------
+    n_bits, **parameters
+        See `TrainedHasher`.
+    n_components
+        How many, at most ``min(n, d)``; ``"all"``: the features themselves.
+    """
+
+    def __init__(
+        self, n_bits: int, *, n_components: int | str | None, **parameters: Unpack[TrainingParameters]
+    ) -> None:
+        super().__init__(n_bits, **parameters)
+        self.n_components = n_components
+
+    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
+        return principal_layer(X, settings.n_components)
+
+
+class ContrastiveHasher(ReducedHasher):
+    """A `ReducedHasher` that learns from two views of each item."""
+
+    @property
+    def _fit_shapes(self) -> tuple[str, ...]:
+        return "n, d", "n, V, d"
+
+    def _n_views(self, settings: SimpleNamespace) -> int:
+        return 2
 
 
 def principal_layer(X: FeatureRows, n_components: int | str) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,13 @@ from torch.nn import functional
 
 from sdc_search.arrays import as_count
 from sdc_search.feature_rows import FeatureRows
-from sdc_search.hashers.reduction import principal_layer
-from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
+from sdc_search.hashers.binarization import straight_through
+from sdc_search.hashers.reduction import ReducedHasher
+from sdc_search.hashers.trained import SDC_PAPER, TrainingParameters
 from sdc_search.schedules import half_cosine
 
 
-class TBH(TrainedHasher):
+class TBH(ReducedHasher):
     """An auto-encoder with a binary bottleneck beside a continuous one, see `TwinBottleneck`.
 
     Shen et al., "Auto-Encoding Twin-Bottleneck Hashing", CVPR 2020.
@@ -35,7 +36,7 @@ class TBH(TrainedHasher):
     reduction
         See `TwinBottleneck.loss`.
     n_components
-        Of the features that the network sees: the principal ones, or ``"all"``.
+        See `sdc_search.hashers.reduction.ReducedHasher`.
 
     Examples
     --------
@@ -94,18 +95,14 @@ class TBH(TrainedHasher):
         reduction: Literal["sum", "mean"] = "sum",
         **parameters: Unpack[TrainingParameters],
     ) -> None:
-        super().__init__(n_bits, **parameters)
+        super().__init__(n_bits, n_components=n_components, **parameters)
         self.hidden = hidden
-        self.n_components = n_components
         self.width = width
         self.rectify = rectify
         self.squash = squash
         self.stochastic = stochastic
         self.adversarial = adversarial
         self.reduction = reduction
-
-    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
-        return principal_layer(X, settings.n_components)
 
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
         twin = TwinBottleneck(
@@ -141,7 +138,7 @@ class _TBHObjective(nn.Module):
 def binarize(logits: Tensor, threshold: Tensor | float = 0.5) -> Tensor:
     """Return 1 where ``σ(logits)`` exceeds the threshold, else 0, with the gradient of ``σ``."""
     probability = logits.sigmoid()
-    return (probability > threshold).to(logits.dtype) + (probability - probability.detach())
+    return straight_through((probability > threshold).to(logits.dtype), probability)
 
 
 def adjacency(bits: Tensor, exponent: float = 1.4) -> Tensor:
@@ -172,17 +169,6 @@ def propagate(weights: Tensor, values: Tensor) -> Tensor:
     """Smooth `values` over a graph: ``D^-½ A D^-½ values``, with the degrees D of the weights A."""
     scale = (weights.sum(dim=1, keepdim=True) + 1e-8).rsqrt()
     return scale * (weights @ (scale * values))
-
-
-class _GradientReversal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return -ctx.weight * grad, None
 
 
 class TwinBottleneck(nn.Module):
@@ -292,5 +278,5 @@ def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
 
 def _critic_loss(critic: nn.Module, prior: Tensor, encoded: Tensor, weight: float) -> Tensor:
     """Cross entropy of telling draws of the prior from what the encoder made."""
-    reversed_: Tensor = _GradientReversal.apply(encoded, weight)  # type: ignore[no-untyped-call]
+    reversed_ = straight_through(encoded, -weight * encoded)  # the encoder wants what the critic does not
     return functional.softplus(-critic(prior)).mean() + functional.softplus(critic(reversed_)).mean()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, Unpack
 
@@ -122,7 +124,8 @@ class TrainedHasher(Hasher):
         each feature, after which rows get their norm back. Views of augmented images are better:
         ``(n, V, d)``, of which two are drawn for each item at each step.
     callbacks
-        Functions that get the `sdc_search.training.EpochRecord` at each epoch's end.
+        Functions that get the `sdc_search.training.EpochRecord` at each epoch's end, its ``hasher`` filled
+        in.
     device
         Where `fit` trains: ``"auto"``, CUDA where there is one; or any name that torch knows. Projecting runs
         on the CPU.
@@ -186,6 +189,10 @@ class TrainedHasher(Hasher):
         """Make the linear layer, if any, behind which views are made and training begins; it stays fixed."""
         return nn.Sequential()
 
+    def _scale(self, X: FeatureRows, mean: npt.NDArray[np.float64] | None) -> float:
+        """Return what features, minus `mean` where it is given, are multiplied by."""
+        return float(1 / np.sqrt(X.mean_square(mean)))
+
     def _n_views(self, settings: SimpleNamespace) -> int:
         """Return how many views a batch has: 0 for rows ``(N, d)``, 3 with the item itself as view 0."""
         return 0
@@ -223,18 +230,22 @@ class TrainedHasher(Hasher):
         device = _device(self.device)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         mean = X.mean() if settings.center else None
-        settings.scale = float(1 / np.sqrt(X.mean_square(mean)))
+        settings.scale = self._scale(X, mean)
         settings.first_layer = self._reduction(X, settings)
         settings.n_inputs = settings.first_layer[0].out_features if settings.first_layer else X.n_features
         objective = self._objective(X, settings, generator).to(device)
         inputs, n = self._batches(objective, X, mean, settings, device, generator, report)
+
+        def snapshot() -> TrainedHasher:
+            return copy(self)._keep(self._trained_state(objective, X, mean, settings), X.n_features, {})
+
         training = train(
             objective,
             inputs,
             n,
             Plan(**{name: getattr(settings, name) for name in Plan.__annotations__}),
             generator=generator,
-            callbacks=self.callbacks or (),
+            callbacks=[_Informed(callback, snapshot) for callback in self.callbacks or ()],
             autocast=self.autocast,
             compile=self.compile,
             verbose=self.verbose,
@@ -246,10 +257,17 @@ class TrainedHasher(Hasher):
             "loss": training.loss,
             "interrupted": training.interrupted,
         }
-        if settings.first_layer:
-            assert isinstance(objective.encoder, nn.Sequential)
-            objective.encoder = nn.Sequential(*settings.first_layer, *objective.encoder.cpu())
-        state: State = dict(self._arrays(objective, mean, settings.scale))
+        return self._trained_state(objective, X, mean, settings)
+
+    def _trained_state(
+        self,
+        objective: nn.Module,
+        X: FeatureRows,
+        mean: npt.NDArray[np.float64] | None,
+        settings: SimpleNamespace,
+    ) -> State:
+        """Return the state by the weights that `objective` has now; it stays as it is."""
+        state: State = dict(self._arrays(objective, mean, settings))
         if not all(np.isfinite(array).all() for array in state.values()):
             raise ValueError(f"the training diverged in its last step: try a smaller lr than {settings.lr}")
         if settings.threshold != "zero":
@@ -276,10 +294,13 @@ class TrainedHasher(Hasher):
         report["views"] = inputs.views
         return inputs, len(X)
 
-    def _arrays(self, objective: nn.Module, mean: npt.NDArray[np.float64] | None, scale: float) -> State:
+    def _arrays(
+        self, objective: nn.Module, mean: npt.NDArray[np.float64] | None, settings: SimpleNamespace
+    ) -> State:
         """Return the trained encoder as the state, the last shift as ``"bias"``."""
         assert isinstance(objective.encoder, nn.Sequential)
-        return dict(fold(objective.encoder, mean, scale))
+        encoder = nn.Sequential(*settings.first_layer, *objective.encoder)
+        return dict(fold(encoder, mean, settings.scale))
 
     def _apply(self, state: State, X: Features) -> Features:
         """Map rows by `state`."""
@@ -300,6 +321,16 @@ class TrainedHasher(Hasher):
             "weight": (self.n_bits, "hidden"),
             "bias": (self.n_bits,),
         }
+
+
+class _Informed:
+    """A callback that also learns how to have a hasher with the weights so far."""
+
+    def __init__(self, callback: Callback, snapshot: Callable[[], Hasher]) -> None:
+        self.callback, self.snapshot = callback, snapshot
+
+    def __call__(self, record: EpochRecord) -> None:
+        self.callback(replace(record, hasher=self.snapshot))
 
 
 class _Inputs:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import ClassVar, Unpack
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sdc_search.arrays import as_count
-from sdc_search.feature_rows import FeatureRows
-from sdc_search.hashers.heads import linear_layer
-from sdc_search.hashers.reduction import principal_layer
-from sdc_search.hashers.trained import SDC_PAPER, TrainedHasher, TrainingParameters
+from sdc_search.feature_rows import FeatureRows, Features
+from sdc_search.hashers.base import State
+from sdc_search.hashers.binarization import signs, straight_through
+from sdc_search.hashers.heads import fold, linear_layer
+from sdc_search.hashers.reduction import ContrastiveHasher
+from sdc_search.hashers.trained import SDC_PAPER, TrainingParameters
 from sdc_search.schedules import half_cosine
 
 _CHUNK_VALUES = 1 << 24  # of token cosines held at a time: 64 MB in float32
+_NORM_EPS = 1e-12  # the published 1e-6 suits its backbone's scale; this, features of any scale
 
 
-class WCH(TrainedHasher):
+class WCH(ContrastiveHasher):
     """Contrastive learning in which similar items attract each other too, see `pair_weights`, `wch_loss`.
 
     Yu et al., "Weighted Contrastive Hashing", ACCV 2022. `fit` also takes patch tokens ``(n, V, P, d)``; what
-    is encoded later is then their mean, ``(n, d)``. The weights follow from the features alone; the paper's
-    LayerNorm on the mean token is left out.
+    is encoded later is then their mean, ``(n, d)``. The weights follow from the features alone. The preset
+    ``"author"`` normalises each mean token by a LayerNorm first, so that ``n_components`` must be ``"all"``.
 
     Parameters
     ----------
@@ -37,7 +43,7 @@ class WCH(TrainedHasher):
     weight_temperature
         See `pair_weights`.
     n_components
-        Of the features that the network sees: the principal ones, or ``"all"``.
+        See `sdc_search.hashers.reduction.ReducedHasher`.
 
     Examples
     --------
@@ -80,9 +86,8 @@ class WCH(TrainedHasher):
         weight_temperature: float = 0.2,
         **parameters: Unpack[TrainingParameters],
     ) -> None:
-        super().__init__(n_bits, **parameters)
+        super().__init__(n_bits, n_components=n_components, **parameters)
         self.hidden = hidden
-        self.n_components = n_components
         self.temperature = temperature
         self.weight_temperature = weight_temperature
 
@@ -90,21 +95,42 @@ class WCH(TrainedHasher):
     def _fit_shapes(self) -> tuple[str, ...]:
         return "n, d", "n, V, d", "n, V, P, d"
 
-    def _n_views(self, settings: SimpleNamespace) -> int:
-        return 2
-
-    def _reduction(self, X: FeatureRows, settings: SimpleNamespace) -> nn.Sequential:
-        return principal_layer(X, settings.n_components)
-
     def _objective(self, X: FeatureRows, settings: SimpleNamespace, generator: torch.Generator) -> nn.Module:
         hidden = as_count("hidden", settings.hidden)
         first = linear_layer(settings.n_inputs, hidden, generator)
         last = linear_layer(hidden, self.n_bits, generator)
-        if self.preset == "author":
-            for layer in (first, last):
-                nn.init.kaiming_uniform_(layer.weight, mode="fan_out", generator=generator)
-                nn.init.normal_(layer.bias, generator=generator)
-        return _WCHObjective(self, nn.Sequential(first, nn.ReLU(), last))
+        layers = first, nn.ReLU(), last
+        if self.preset != "author":
+            return _WCHObjective(self, nn.Sequential(*layers))
+        if settings.first_layer:
+            raise ValueError(f"n_components must be 'all' with the preset 'author', got {self.n_components}")
+        for layer in (first, last):
+            nn.init.kaiming_uniform_(layer.weight, mode="fan_out", generator=generator)
+            nn.init.normal_(layer.bias, generator=generator)
+        norm = nn.LayerNorm(settings.n_inputs, eps=_NORM_EPS)
+        return _WCHObjective(self, nn.Sequential(norm, *layers))
+
+    def _arrays(
+        self, objective: nn.Module, mean: npt.NDArray[np.float64] | None, settings: SimpleNamespace
+    ) -> State:
+        assert isinstance(objective.encoder, nn.Sequential)
+        norm, *layers = objective.encoder
+        if not isinstance(norm, nn.LayerNorm):
+            return super()._arrays(objective, mean, settings)
+        affine = {f"norm_{name}": value.detach().cpu().numpy() for name, value in norm.named_parameters()}
+        return {**affine, **fold(nn.Sequential(*layers), None, 1.0)}
+
+    def _apply(self, state: State, X: Features) -> Features:
+        if "norm_weight" in state:
+            weight, bias = (state[f"norm_{name}"].astype(X.dtype) for name in ("weight", "bias"))
+            X = X - X.mean(axis=1, keepdims=True)
+            X /= np.sqrt(np.square(X).mean(axis=1, keepdims=True) + X.dtype.type(_NORM_EPS))
+            X = X * weight + bias
+        return super()._apply(state, X)
+
+    def _shapes(self) -> Mapping[str, tuple[int | str, ...]]:
+        norm = {f"norm_{name}": ("n_features",) for name in ("weight", "bias")}
+        return {**(norm if self.preset == "author" else {}), **super()._shapes()}
 
 
 class _WCHObjective(nn.Module):
@@ -204,13 +230,8 @@ def wch_loss(first: Tensor, second: Tensor, weights: Tensor, *, temperature: flo
     -------
     A scalar.
     """
-    bits, other = _bits(first), _bits(second)
+    bits, other = (straight_through(signs(outputs), outputs.tanh()) for outputs in (first, second))
     balance = bits.mean(dim=0).square().mean()
     # A constant in value; its gradient, which passes to the tanh, drives that away from 0.
     certainty = bits.square().mean()
     return weighted_nce(bits, other, weights, temperature=temperature) + balance - certainty
-
-
-def _bits(outputs: Tensor) -> Tensor:
-    relaxed = outputs.tanh()
-    return torch.where(outputs > 0, 1.0, -1.0).to(outputs.dtype) + (relaxed - relaxed.detach())
