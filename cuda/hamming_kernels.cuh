@@ -386,6 +386,7 @@ __global__ void scan_matrix(Rows rows, const std::uint8_t* queries, Split split,
       for (unsigned i = 0; i < 4; ++i)  // rows r before rows r + 8
         record<pass>(hit[i], distance[i], own + i % 2, first_query, first_row + lane / 4 + i / 2 * 8, bins,
                      split.chunks, chunk, places, results);
+      __syncwarp();  // a product needs its lanes together again
     }
   }
 }
