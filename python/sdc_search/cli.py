@@ -544,8 +544,8 @@ def _neighbour_lines(distances: npt.NDArray[Any], ids: npt.NDArray[Any]) -> Iter
 def _table_lines(document: dict[str, Any]) -> Iterator[str]:
     width = max(map(len, document))
     for name, value in document.items():
-        text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
-        yield f"{name:<{width}}  {text}"
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield f"{name:<{width}}  {text or 'none'}"
 
 
 def _print_demo(result: DemoResult, written: Sequence[Path]) -> None:
