@@ -36,15 +36,25 @@ void check_sizes(std::int64_t n, int n_bytes, std::int64_t n_queries) {
     throw std::invalid_argument("there may be at most " + std::to_string(max_queries(n_bytes)) + " queries");
 }
 
-Split split_of(std::int64_t n, int n_bytes, int n_queries, int device) {
-  const std::int64_t groups = ceil_div(n_queries, kQueriesPerWarp), per_group = ceil_div(n_queries, groups);
+// From here on the matrix units are expected to win: they multiply 8 queries at once, and POPC is slow.
+constexpr int kMatrixQueries = 48;
+
+Split split_of(std::int64_t n, int n_bytes, int n_queries, int device, bool may_use_matrix) {
+  const bool matrix = may_use_matrix && n_queries >= kMatrixQueries;
+  const std::int64_t groups = ceil_div(n_queries, matrix ? kQueriesPerBlock : kQueriesPerWarp);
+  const std::int64_t columns = matrix ? kColumns : 1;
+  const std::int64_t per_group = ceil_div(ceil_div(n_queries, groups), columns) * columns;
   const std::int64_t wanted = ceil_div(kWarpsPerMultiprocessor * multiprocessors(device), groups);
   const std::int64_t most =
       std::min(ceil_div(n, kMinChunkRows), kMaxCounters / (bins_of(n_bytes) * n_queries));
   const std::int64_t chunks = std::max<std::int64_t>(1, std::min(wanted, most));
   const std::int64_t rows = std::max<std::int64_t>(1, ceil_div(ceil_div(n, chunks), kLanes)) * kLanes;
-  return {static_cast<unsigned>(n_queries), static_cast<unsigned>(groups), static_cast<unsigned>(per_group),
-          static_cast<unsigned>(std::max<std::int64_t>(1, ceil_div(n, rows))), rows};
+  return {static_cast<unsigned>(n_queries),
+          static_cast<unsigned>(groups),
+          static_cast<unsigned>(per_group),
+          static_cast<unsigned>(std::max<std::int64_t>(1, ceil_div(n, rows))),
+          rows,
+          matrix};
 }
 
 Rows rows_of(const Codes& codes, const Mask& mask) {
@@ -104,6 +114,13 @@ struct Scan {
 
   template <int W>
   void operator()() const {
+    if constexpr (pass != Pass::distances)
+      if (split.matrix)
+        return launch(scan_matrix<W, pass>,
+                      static_cast<unsigned>(split.groups * ceil_div(split.chunks, kScanWarps)),
+                      kScanWarps * kLanes, sizeof(std::uint32_t) * split.per_group * (matrix_stride<W>() + 2),
+                      stream, rows, queries, split, bins_of(rows.n_bytes),
+                      static_cast<const std::int32_t*>(bounds), places, results);
     const std::int64_t blocks = ceil_div(std::int64_t{split.groups} * split.chunks, kScanWarps);
     launch(scan<W, pass>, static_cast<unsigned>(blocks), kScanWarps * kLanes,
            sizeof(std::uint32_t) * kScanWarps * split.per_group * W, stream, rows, queries, split,
@@ -147,7 +164,7 @@ int max_queries(int n_bytes) { return static_cast<int>(kMaxCounters / bins_of(n_
 std::size_t workspace_bytes(std::int64_t n, int n_bytes, int n_queries, int device) {
   check_sizes(n, n_bytes, n_queries);
   if (n_queries == 0) return 0;
-  const Split split = split_of(n, n_bytes, n_queries, device);
+  const Split split = split_of(n, n_bytes, n_queries, device, true);
   return sizeof(std::uint32_t) * static_cast<std::size_t>(counters_of(n_bytes, split) + n_queries);
 }
 
@@ -158,7 +175,7 @@ void hamming_topk(const Codes& codes, const Queries& queries, std::int64_t k, co
   if (k < 1 || k >= std::int64_t{1} << 31) throw std::invalid_argument("k must be from 1 to 2^31 - 1");
   if (queries.n == 0) return;
   const DeviceGuard guard(target.device);
-  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device);
+  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device, true);
   const Parts parts = parts_of(workspace, codes.n_bytes, split);
   const Rows rows = rows_of(codes, mask);
   const Results results{distances, ids, nullptr, k, static_cast<std::uint32_t>(k)};
@@ -187,7 +204,7 @@ void hamming_range_count(const Codes& codes, const Queries& queries, int radius,
   if (radius < 0) throw std::invalid_argument("radius must be at least 0");
   if (queries.n == 0) return;
   const DeviceGuard guard(target.device);
-  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device);
+  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device, true);
   const Parts parts = parts_of(workspace, codes.n_bytes, split);
   const Rows rows = rows_of(codes, mask);
   const Results none{nullptr, nullptr, nullptr, 0, UINT32_MAX};
@@ -207,7 +224,7 @@ void hamming_range_emit(const Codes& codes, const Queries& queries, const Mask& 
   check_sizes(codes.n, codes.n_bytes, queries.n);
   if (queries.n == 0) return;
   const DeviceGuard guard(target.device);
-  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device);
+  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device, true);
   const Parts parts = parts_of(workspace, codes.n_bytes, split);
   const Rows rows = rows_of(codes, mask);
   const Results results{distances, ids, first, 0, UINT32_MAX};
@@ -220,7 +237,7 @@ void hamming_distance(const Codes& codes, const Queries& queries, std::int32_t* 
   check_sizes(codes.n, codes.n_bytes, queries.n);
   if (queries.n == 0) return;
   const DeviceGuard guard(target.device);
-  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device);
+  const Split split = split_of(codes.n, codes.n_bytes, queries.n, target.device, false);
   const Rows rows = rows_of(codes, {});
   const Results results{distances, nullptr, nullptr, codes.n, 0};
   for_words(codes.n_bytes,

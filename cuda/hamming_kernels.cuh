@@ -8,6 +8,8 @@
 //               itself
 //   scan<emit>  each row within it to its position
 //
+// scan_matrix does what scan does for many queries, with matrix units.
+//
 // A *chunk* is a run of rows that one warp walks in order, and rows of one distance are counted chunk by
 // chunk, so that ties come out by row without a sort. Each (query, chunk) belongs to one warp alone: its
 // counters are never shared, and the result does not depend on which warp is faster.
@@ -21,13 +23,16 @@
 #include <cstdint>
 
 #include "dynamic_shared.cuh"
+#include "matrix_unit.cuh"
 
 namespace sdc::cuda {
 
 constexpr unsigned kLanes = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-constexpr unsigned kScanWarps = 8;        // of a block
-constexpr unsigned kQueriesPerWarp = 16;  // at most
+constexpr unsigned kScanWarps = 8;                  // of a block
+constexpr unsigned kQueriesPerWarp = 16;            // at most
+constexpr unsigned kQueriesPerBlock = 64;           // at most, with matrix units
+constexpr unsigned kColumns = 8, kMatrixRows = 16;  // of one product
 constexpr unsigned kPlaceThreads = 256;
 constexpr std::int32_t kNoDistance = 2147483647;
 
@@ -47,6 +52,7 @@ struct Split {
   unsigned n_queries, groups, per_group;
   unsigned chunks;
   std::int64_t chunk_rows;  // a multiple of kLanes
+  bool matrix;              // a group is a block's, for scan_matrix; else a warp's, for scan
 };
 
 __device__ inline bool is_allowed(const Rows& rows, std::int64_t row) {
@@ -195,6 +201,34 @@ struct Results {
   std::uint32_t limit;  // positions from here on are dropped
 };
 
+// Counts the rows that are hits, or writes them to their positions. All lanes of a warp call it, each with a
+// row and a query; those with the same query must have rows that rise with the lane. own_query counts from
+// first_query.
+template <Pass pass>
+__device__ inline void record(bool hit, int distance, unsigned own_query, unsigned first_query,
+                              std::int64_t row, int bins, unsigned chunks, std::int64_t chunk,
+                              std::uint32_t* places, const Results& results) {
+  constexpr unsigned kDistances = 4096;
+  const unsigned lane = threadIdx.x % kLanes;
+  const unsigned key = own_query * kDistances + static_cast<unsigned>(distance);
+  const unsigned equal = __match_any_sync(kAllLanes, hit ? key : 0xffffffffu);
+  if (!hit) return;
+  const unsigned leader = static_cast<unsigned>(__ffs(static_cast<int>(equal))) - 1;
+  const std::int64_t query = static_cast<std::int64_t>(first_query) + own_query;
+  std::uint32_t* place = places + (query * bins + distance) * chunks + chunk;
+  std::uint32_t position = 0;
+  if (lane == leader) position = atomicAdd(place, static_cast<std::uint32_t>(__popc(equal)));
+  if constexpr (pass == Pass::emit) {
+    position =
+        __shfl_sync(equal, position, leader) + static_cast<std::uint32_t>(__popc(equal & ((1u << lane) - 1)));
+    if (position >= results.limit) return;
+    const std::int64_t at =
+        (results.first == nullptr ? query * results.stride : results.first[query]) + position;
+    results.distances[at] = distance;
+    results.ids[at] = row;
+  }
+}
+
 // One warp takes one group of queries and one chunk of rows, a row a lane.
 //
 // count      places[q][d][c] += the rows of chunk c at distance d from query q, for d <= bounds[q]
@@ -234,32 +268,125 @@ __global__ void scan(Rows rows, const std::uint8_t* queries, Split split, int bi
     if (allowed) load_code<W>(rows.codes + row * rows.n_bytes, rows.n_bytes, rows.load, code);
     for (unsigned i = 0; i < n_queries; ++i) {
       const int distance = distance_of<W>(code, own + i * W);
-      const std::int64_t query = first_query + i;
       if constexpr (pass == Pass::distances) {
-        if (allowed) results.distances[query * results.stride + row] = distance;
+        if (allowed)
+          results.distances[(static_cast<std::int64_t>(first_query) + i) * results.stride + row] = distance;
       } else {
         const int query_bound = __shfl_sync(kAllLanes, own_bound, i);
         const bool hit = allowed && distance <= query_bound;
-        if (!__any_sync(kAllLanes, hit)) continue;
-        const unsigned equal = __match_any_sync(kAllLanes, hit ? distance : -1);
-        if (!hit) continue;
-        const unsigned leader = static_cast<unsigned>(__ffs(static_cast<int>(equal))) - 1;
-        std::uint32_t* place = places + (query * bins + distance) * split.chunks + chunk;
-        if constexpr (pass == Pass::count) {
-          if (lane == leader) atomicAdd(place, static_cast<std::uint32_t>(__popc(equal)));
-        } else {
-          std::uint32_t position = 0;
-          if (lane == leader) position = atomicAdd(place, static_cast<std::uint32_t>(__popc(equal)));
-          position = __shfl_sync(equal, position, leader) +
-                     static_cast<std::uint32_t>(__popc(equal & ((1u << lane) - 1)));
-          if (position < results.limit) {
-            const std::int64_t at =
-                (results.first == nullptr ? query * results.stride : results.first[query]) + position;
-            results.distances[at] = distance;
-            results.ids[at] = row;
-          }
-        }
+        if (__any_sync(kAllLanes, hit))
+          record<pass>(hit, distance, i, first_query, row, bins, split.chunks, chunk, places, results);
       }
+    }
+  }
+}
+
+// The code's word i, zero beyond its end.
+__device__ inline std::uint32_t load_word(const std::uint8_t* code, int i, int n_bytes, Load load) {
+  if (load != Load::bytes) return 4 * i < n_bytes ? reinterpret_cast<const std::uint32_t*>(code)[i] : 0;
+  std::uint32_t word = 0;
+#pragma unroll
+  for (int b = 0; b < 4; ++b)
+    if (4 * i + b < n_bytes) word |= static_cast<std::uint32_t>(code[4 * i + b]) << (8 * b);
+  return word;
+}
+
+// What scan does, for many queries: the matrix units count the ones that codes a and queries b have in
+// common, and their distance is |a| + |b| - 2 |a and b|. A block takes one group of queries, a multiple of
+// kColumns, each of its warps one chunk of rows, and 16 rows of it at a time.
+//
+// Shared memory: per_group * (matrix_stride<W>() + 2) words.
+template <int W>
+__host__ __device__ constexpr int matrix_words() {
+  return W < 4 ? 4 : W;
+}
+template <int W>
+__host__ __device__ constexpr int matrix_stride() {
+  return matrix_words<W>() + 4;  // so that the lanes of a warp read from different banks
+}
+
+template <int W, Pass pass>
+__global__ void scan_matrix(Rows rows, const std::uint8_t* queries, Split split, int bins,
+                            const std::int32_t* bounds, std::uint32_t* places, Results results) {
+  constexpr int kWords = matrix_words<W>(), kStride = matrix_stride<W>();
+  constexpr int K = kWords >= 8 ? 256 : 128;
+  constexpr int kSteps = 32 * kWords / K, kHalves = K / 128;
+  constexpr int kNever = 1 << 20;  // ones of a row that may not be returned: more than any distance
+  const unsigned warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+  const unsigned part = lane % 4;
+  const unsigned group = blockIdx.x % split.groups;
+  const std::int64_t chunk = static_cast<std::int64_t>(blockIdx.x / split.groups) * kScanWarps + warp;
+  const unsigned first_query = group * split.per_group;
+  const unsigned n_queries =
+      first_query < split.n_queries ? min(split.per_group, split.n_queries - first_query) : 0;
+
+  std::uint32_t* words = dynamic_shared<std::uint32_t>();
+  int* ones = reinterpret_cast<int*>(words + split.per_group * kStride);  // of each query
+  int* within = ones + split.per_group;                                   // each query's bound
+  for (unsigned i = warp; i < split.per_group; i += kScanWarps) {
+    const std::uint8_t* query = queries + (static_cast<std::int64_t>(first_query) + i) * rows.n_bytes;
+    int count = 0;
+    for (int word = static_cast<int>(lane); word < kWords; word += static_cast<int>(kLanes)) {
+      const std::uint32_t value = i < n_queries ? load_word(query, word, rows.n_bytes, Load::bytes) : 0;
+      words[i * kStride + word] = value;
+      count += __popc(value);
+    }
+#pragma unroll
+    for (unsigned bits = 16; bits != 0; bits /= 2) count += __shfl_xor_sync(kAllLanes, count, bits);
+    if (lane == 0) {
+      ones[i] = count;
+      within[i] = i < n_queries ? bounds[first_query + i] : -1;
+    }
+  }
+  __syncthreads();
+  if (chunk >= split.chunks) return;
+
+  const std::int64_t begin = chunk * split.chunk_rows;
+  const std::int64_t end = min(begin + split.chunk_rows, rows.n);
+  for (std::int64_t first_row = begin; first_row < end; first_row += kMatrixRows) {
+    std::uint32_t a[kSteps][2 * kHalves];
+    int row_ones[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const std::int64_t row = first_row + lane / 4 + 8 * half;
+      const bool allowed = is_allowed(rows, row);
+      const std::uint8_t* code = rows.codes + row * rows.n_bytes;
+      int count = 0;
+#pragma unroll
+      for (int i = 0; i < kSteps * kHalves; ++i) {
+        const std::uint32_t word =
+            allowed ? load_word(code, 4 * i + static_cast<int>(part), rows.n_bytes, rows.load) : 0;
+        a[i / kHalves][i % kHalves * 2 + half] = word;
+        count += __popc(word);
+      }
+      count += __shfl_xor_sync(kAllLanes, count, 1u);
+      count += __shfl_xor_sync(kAllLanes, count, 2u);
+      row_ones[half] = allowed ? count : kNever;
+    }
+    for (unsigned column = 0; column < n_queries; column += kColumns) {
+      int common[4] = {0, 0, 0, 0};
+      const std::uint32_t* query = words + (column + lane / 4) * kStride + part;
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+        std::uint32_t b[kHalves];
+#pragma unroll
+        for (int half = 0; half < kHalves; ++half) b[half] = query[(step * kHalves + half) * 4];
+        add_common_ones<K>(common, a[step], b);
+      }
+      const unsigned own = column + 2 * part;
+      int distance[4];
+      bool hit[4];
+#pragma unroll
+      for (unsigned i = 0; i < 4; ++i) {
+        distance[i] = row_ones[i / 2] + ones[own + i % 2] - 2 * common[i];
+        hit[i] = distance[i] <= within[own + i % 2];
+      }
+      if (!__any_sync(kAllLanes, hit[0] || hit[1] || hit[2] || hit[3])) continue;
+#pragma unroll
+      for (unsigned i = 0; i < 4; ++i)  // rows r before rows r + 8
+        record<pass>(hit[i], distance[i], own + i % 2, first_query, first_row + lane / 4 + i / 2 * 8, bins,
+                     split.chunks, chunk, places, results);
+      __syncwarp();  // a product needs its lanes together again
     }
   }
 }

@@ -89,6 +89,29 @@ unsigned match_any(unsigned mask, T value, const char* site) {
   return equal;
 }
 
+// The matrix unit's m16n8k128 and m16n8k256 of bits, .and.popc: see matrix_unit.cuh for what lies where.
+template <int K>
+void add_common_ones(int (&sums)[4], const std::uint32_t (&a)[K / 64], const std::uint32_t (&b)[K / 128]) {
+  constexpr int kHalves = K / 128;
+  std::uint32_t rows[16][8], columns[8][8];
+  for (int half = 0; half < kHalves; ++half) {
+    const Values& words =
+        exchange(0xffffffffu, to_bits(a[2 * half]) | to_bits(a[2 * half + 1]) << 32, EMULATOR_SITE);
+    for (unsigned i = 0; i < 32; ++i) {
+      rows[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i]);
+      rows[i / 4 + 8][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i] >> 32);
+    }
+    const Values& others = exchange(0xffffffffu, b[half], EMULATOR_SITE);
+    for (unsigned i = 0; i < 32; ++i)
+      columns[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(others.of[i]);
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
+    for (int word = 0; word < 4 * kHalves; ++word)
+      sums[i] += __builtin_popcount(rows[row][word] & columns[column][word]);
+  }
+}
+
 }  // namespace emulator
 
 inline int __popc(unsigned value) { return __builtin_popcount(value); }

@@ -97,6 +97,7 @@ std::vector<Fiber> fibers;
 std::vector<std::deque<Meeting>> meetings;  // by warp
 unsigned current = 0;
 unsigned waiting_at_barrier = 0;
+bool released = false;  // whether the thread that ran made others ready, itself among them
 unsigned char* shared_memory = nullptr;
 unsigned char* stacks = nullptr;
 std::size_t n_stacks = 0;
@@ -189,18 +190,18 @@ void run_block(std::size_t shared_bytes, std::mt19937_64& random) {
   for (unsigned i = 0; i < threads; ++i) reset(fibers[i], i);
   for (auto& warp : meetings) warp.clear();
   waiting_at_barrier = 0;
-  std::vector<unsigned> order = order_of(threads, random);
-  for (bool went_on = true; went_on;) {
-    went_on = false;
-    for (const unsigned i : order) {
-      if (fibers[i].state != State::ready) continue;
-      went_on = true;
-      current = i;
-      thread_index.x = i;
-      go_to(fibers[i]);
-      if (!failure.empty()) throw Error(failure);
-    }
-    if (schedule.order == Order::random) std::shuffle(order.begin(), order.end(), random);
+  // The first in the order that can go on always does: a warp runs as far ahead of the others as barriers let
+  // it.
+  const std::vector<unsigned> order = order_of(threads, random);
+  for (unsigned at = 0; at < threads;) {
+    const unsigned i = order[at++];
+    if (fibers[i].state != State::ready) continue;
+    current = i;
+    thread_index.x = i;
+    released = false;
+    go_to(fibers[i]);
+    if (!failure.empty()) throw Error(failure);
+    if (released) at = 0;
   }
   for (const Fiber& fiber : fibers)
     if (fiber.state != State::ended) throw Error(what_they_wait_for());
@@ -321,6 +322,7 @@ void barrier(const char* site) {
   waiting_at_barrier = 0;
   for (Fiber& fiber : fibers)
     if (fiber.state == State::at_barrier) fiber.state = State::ready;
+  released = true;
   go_back();
 }
 
@@ -356,6 +358,7 @@ const Values& exchange(unsigned mask, std::uint64_t value, const char* site) {
       if ((mask >> i & 1) != 0 && fiber.state == State::in_collective && fiber.meeting == meeting)
         fiber.state = State::ready;
     }
+    released = true;
     go_back();  // so that it does not always run ahead of the others
   }
   meeting->unread &= ~own;

@@ -28,7 +28,7 @@ FLAGS = [
     '-DSDC_SEARCH_CUDA_ARCHITECTURES="emulator"',
 ]
 # Kernels report misaligned accesses and overruns of arrays.
-KERNEL_FLAGS = ["-O2", "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"]
+KERNEL_FLAGS = ["-O1", "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"]
 PYTHON_FLAGS = ["-O0", f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}"]
 
 

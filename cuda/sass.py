@@ -1,0 +1,121 @@
+"""What the compiler made of the kernels: registers and instructions of each, and what must hold for them.
+
+Usage: python cuda/sass.py _cuda.so ...     (anything with device code)
+Needs cuobjdump and nvdisasm, of the toolkit or of the packages nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm.
+Exits with 1 where a kernel spills registers, `scan` does not load whole vectors, or `scan_matrix` does not
+use the binary products of the matrix units on the architectures that have them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PASSES = ("count", "emit", "distances")
+COLUMNS = ("registers", "POPC", "BMMA", "IMMA", "LDG.128", "LDG.64", "LDG.32", "LDG.8", "LDL", "STL")
+
+
+@dataclass
+class Kernel:
+    """A kernel as compiled for one architecture."""
+
+    architecture: str
+    name: str
+    words: int  # of a code; 0: of any
+    what: str
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def faults(self) -> list[str]:
+        """List what should hold and does not."""
+        found = []
+        if self.counts["LDL"] or self.counts["STL"]:
+            found.append("spills registers")
+        if self.name == "scan" and self.counts["LDG.128"] < self.words // 4:
+            found.append("does not load whole vectors")
+        products = max(1, self.words // 8)
+        has_matrix_unit = self.architecture in (
+            "sm_80",
+            "sm_90",
+        )  # later ones put integer products in its place
+        if self.name == "scan_matrix" and has_matrix_unit and self.counts["BMMA"] != products:
+            found.append(f"does not take {products} binary products for 16 rows and 8 queries")
+        return [f"{self.architecture} {self.name} {self.words} {self.what}: {fault}" for fault in found]
+
+
+def cuobjdump(*arguments: str) -> str:
+    """Run the tool, with that of the packages in second place."""
+    packaged = sorted(Path(sysconfig.get_path("purelib"), "nvidia").glob("*/bin"))
+    path = os.pathsep.join([os.environ.get("PATH", ""), *map(str, packaged)])
+    tool = shutil.which("cuobjdump", path=path)
+    if tool is None:
+        sys.exit("cuobjdump is missing: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run(
+        [tool, *arguments], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def kernel_of(symbol: str, architecture: str) -> Kernel:
+    """Read a kernel's name and template arguments from its symbol."""
+    length, rest = re.match(r"_ZN3sdc4cuda(\d+)(.*)", symbol).groups()  # type: ignore[union-attr]
+    name, parameters = rest[: int(length)], rest[int(length) :]
+    words = re.match(r"ILi(\d+)E", parameters)
+    which = re.search(r"PassE(\d)E", parameters)
+    return Kernel(architecture, name, int(words[1]) if words else 0, PASSES[int(which[1])] if which else "")
+
+
+def load_name(modifiers: str) -> str:
+    """Name a load from global memory by its bits."""
+    for bits in ("128", "64"):
+        if f".{bits}" in modifiers:
+            return f"LDG.{bits}"
+    return "LDG.8" if re.search(r"\.[US]8", modifiers) else "LDG.32"
+
+
+def kernels_of(file: str) -> list[Kernel]:
+    """Count the instructions of every kernel in a file."""
+    kernels: dict[tuple[str, str], Kernel] = {}
+    architecture = ""
+    for line in cuobjdump("-sass", file).splitlines():
+        if found := re.search(r"code for (sm_\w+)", line):
+            architecture = found[1]
+        elif found := re.search(r"Function : (\S+)", line):
+            kernel = kernels[architecture, found[1]] = kernel_of(found[1], architecture)
+        elif found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?\s*([A-Z0-9]+)([.\w]*)", line):
+            name = load_name(found[2]) if found[1] == "LDG" else found[1]
+            kernel.counts[name] += 1
+    for line in cuobjdump("-res-usage", file).splitlines():
+        if found := re.search(r"arch = (sm_\w+)", line):
+            architecture = found[1]
+        elif found := re.search(r"Function (\S+):", line):
+            kernel = kernels[architecture, found[1]]
+        elif found := re.search(r"REG:(\d+)", line):
+            kernel.counts["registers"] = int(found[1])
+    return sorted(kernels.values(), key=lambda each: (each.architecture, each.name, each.what, each.words))
+
+
+def main(files: list[str]) -> int:
+    """Print the table; return the exit status."""
+    kernels = [kernel for file in files for kernel in kernels_of(file)]
+    if not kernels:
+        sys.exit(f"no device code in {', '.join(files)}")
+    print("| architecture | kernel | pass | words | " + " | ".join(COLUMNS) + " |")
+    print("|---|---|---|" + "---|" * (len(COLUMNS) + 1))
+    for kernel in kernels:
+        cells = [kernel.architecture, kernel.name, kernel.what, str(kernel.words or "")]
+        print(f"| {' | '.join([*cells, *(str(kernel.counts[name]) for name in COLUMNS)])} |")
+    faults = [fault for kernel in kernels for fault in kernel.faults()]
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
