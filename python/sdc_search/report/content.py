@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from sdc_search.plots import png_bytes, svg_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,6 +94,18 @@ class ReportFigure:
     name: str
     caption: str
     figure: Figure
+
+    # Rendering takes longer than all the rest of a report, and both the files and the page want it.
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as PNG, rendered at the first use."""
+        return png_bytes(self.figure)
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG, rendered at the first use."""
+        return svg_bytes(self.figure)
 
 
 @dataclass(frozen=True, eq=False)

@@ -156,16 +156,10 @@ def _cell(row: Row, n_bits: int, measure: Measure, *, best: bool, largest: float
 
 
 def _figures_section(figures: Sequence[ReportFigure]) -> str:
-    from sdc_search.plots import png_bytes, svg_bytes
-
     cards = []
     for figure in figures:
-        svg = svg_bytes(figure.figure)
-        uri = (
-            _data_uri("image/svg+xml", svg)
-            if len(svg) <= _LARGEST_SVG
-            else _data_uri("image/png", png_bytes(figure.figure))
-        )
+        small = len(figure.svg) <= _LARGEST_SVG
+        uri = _data_uri("image/svg+xml", figure.svg) if small else _data_uri("image/png", figure.png)
         width, height = figure.figure.get_size_inches()
         shape = ' class="wide"' if width > 1.7 * height else ""
         caption = escape(figure.caption)

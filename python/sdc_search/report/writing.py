@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from sdc_search.atomic_files import atomic_file
-from sdc_search.plots import png_bytes, svg_bytes
 from sdc_search.report.content import Report
 from sdc_search.report.documents import as_csv, as_json, markdown
 from sdc_search.report.page import html
@@ -42,8 +41,8 @@ def write_report(report: Report, folder: Path) -> list[Path]:
             raise ValueError(f"figures need names of letters, digits, - and _, each once, got {names}")
     contents: dict[str, bytes] = {}
     for figure in report.figures:
-        contents[f"{figure.name}.png"] = png_bytes(figure.figure)
-        contents[f"{figure.name}.svg"] = svg_bytes(figure.figure)
+        contents[f"{figure.name}.png"] = figure.png
+        contents[f"{figure.name}.svg"] = figure.svg
     contents["report.csv"] = as_csv(report.blocks).encode()
     contents["report.json"] = as_json(report).encode()
     contents["report.md"] = markdown(report).encode()
