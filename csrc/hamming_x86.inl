@@ -50,7 +50,7 @@ SDC_TARGET inline std::size_t list_sparse_rows(const std::uint8_t* packed, std::
       const int count = popcount(filled);
       sparse = count <= many;
       for (int i = 0; i < 8 || (i < count && sparse); ++i, filled &= filled - 1) {
-        std::uint32_t place = at + static_cast<std::uint32_t>(_tzcnt_u64(filled));
+        std::uint32_t place = at + static_cast<std::uint32_t>(__builtin_ctzll(filled | 1ull << 63));
         asm("" : "+r"(place));  // else gcc collects the eight in a vector before it stores them
         places[n_filled + static_cast<std::size_t>(i)] = place;
       }
