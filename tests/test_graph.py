@@ -36,7 +36,7 @@ def ranks_by_sorting(similarities: np.ndarray, n_keep: int) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [1, 5, 49])
 def test_neighbours_equal_brute_force(k, monkeypatch):
-    monkeypatch.setattr(module, "_KNN_BYTES", 4 * 50 * 7)  # blocks of 7 rows, the last one of 1
+    monkeypatch.setattr(module, "_TILE_ROWS", 7)  # the last one of 1
     rows = unit_rows(50)
     ids, similarities = nearest_neighbours(rows, k)
     products = rows @ rows.T
@@ -116,14 +116,16 @@ def test_short_walks_are_the_best_polynomial_in_energy():
 
 @pytest.mark.parametrize("k", [1, 7])
 @pytest.mark.parametrize("n", [128, 200])
-def test_groups_do_not_show(n, k, monkeypatch):
+@pytest.mark.parametrize("tile_rows", [115, 200])
+def test_groups_and_tiles_do_not_show(n, k, tile_rows, monkeypatch):
     rows = unit_rows(n)
     plain = nearest_neighbours(rows, k)
+    monkeypatch.setattr(module, "_TILE_ROWS", tile_rows)
     monkeypatch.setattr(module, "_GROUPED_COLUMNS", 2)
     monkeypatch.setattr(module, "_GROUP", 16)
     grouped = nearest_neighbours(rows, k)
     assert np.array_equal(grouped[0], plain[0])
-    assert np.array_equal(grouped[1], plain[1])
+    np.testing.assert_allclose(grouped[1], plain[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("dense", [True, False])
