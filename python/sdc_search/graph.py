@@ -105,7 +105,11 @@ def _best(block: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def neighbour_graph(
-    ids: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], *, power: float = 1.0
+    ids: npt.NDArray[np.int64],
+    similarities: npt.NDArray[np.float32],
+    *,
+    power: float = 1.0,
+    mutual: bool = False,
 ) -> sp.csr_array:
     """Join each row with its neighbours; an edge weighs their similarity, or half of it if one end chose it.
 
@@ -115,17 +119,31 @@ def neighbour_graph(
         Shape ``(n, k)``, as `nearest_neighbours` gives them; similarities of at most 1.
     power
         To which similarities are raised; larger ones trust near neighbours more.
+    mutual
+        Whether to keep only edges that both ends chose; a row without such an edge joins its nearest.
 
     Returns
     -------
     Symmetric float32 weights, shape ``(n, n)``, diagonal 0. Every row has an edge, since similarities below
     .01 count as .01.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.graph import neighbour_graph
+    >>> ids, similarities = np.array([[1], [0], [1]]), np.array([[0.75], [0.75], [0.5]], np.float32)
+    >>> neighbour_graph(ids, similarities).toarray().tolist()
+    [[0.0, 0.75, 0.0], [0.75, 0.0, 0.25], [0.0, 0.25, 0.0]]
     """
     n, k = ids.shape
     weights = np.maximum(similarities, _FLOOR) ** np.float32(power)
     chosen = sp.csr_array((weights.ravel(), (np.repeat(np.arange(n), k), ids.ravel())), shape=(n, n))
-    graph: sp.csr_array = sp.csr_array((chosen + chosen.T) * np.float32(0.5))
-    return graph
+    if not mutual:
+        return sp.csr_array((chosen + chosen.T) * np.float32(0.5))
+    both = chosen.minimum(chosen.T)
+    lonely = np.flatnonzero(both.sum(axis=1) == 0)
+    nearest = sp.csr_array((weights[lonely, 0], (lonely, ids[lonely, 0])), shape=(n, n))
+    return sp.csr_array(both + nearest + nearest.T)
 
 
 def diffusion(
