@@ -13,8 +13,8 @@ def unit_rows(n: int, d: int = 8, seed: int = 0) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def join(rows: np.ndarray, k: int, power: float = 3.0):
-    return neighbour_graph(*nearest_neighbours(rows, min(k, len(rows) - 1)), power=power)
+def join(rows: np.ndarray, k: int, power: float = 3.0, *, mutual: bool = False):
+    return neighbour_graph(*nearest_neighbours(rows, min(k, len(rows) - 1)), power=power, mutual=mutual)
 
 
 def dense_diffusion(graph: np.ndarray, alpha: float) -> np.ndarray:
@@ -36,7 +36,7 @@ def ranks_by_sorting(similarities: np.ndarray, n_keep: int) -> np.ndarray:
 
 @pytest.mark.parametrize("k", [1, 5, 49])
 def test_neighbours_equal_brute_force(k, monkeypatch):
-    monkeypatch.setattr(module, "_KNN_BYTES", 4 * 50 * 7)  # blocks of 7 rows, the last one of 1
+    monkeypatch.setattr(module, "_TILE_ROWS", 7)  # the last one of 1
     rows = unit_rows(50)
     ids, similarities = nearest_neighbours(rows, k)
     products = rows @ rows.T
@@ -51,9 +51,10 @@ def test_impossible_k_is_an_error():
         nearest_neighbours(unit_rows(5), 5)
 
 
+@pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.parametrize("n", [2, 5, 60])
-def test_graph_is_symmetric_without_loops_or_isolated_rows(n):
-    graph = join(unit_rows(n), 10).toarray()
+def test_graph_is_symmetric_without_loops_or_isolated_rows(n, mutual):
+    graph = join(unit_rows(n), 10, mutual=mutual).toarray()
     assert np.array_equal(graph, graph.T)
     assert not graph.diagonal().any()
     assert (graph.sum(axis=1) > 0).all()
@@ -67,9 +68,24 @@ def test_edge_weighs_half_if_one_end_chose_it():
     assert graph[0, 2] == 0
 
 
-def test_row_that_all_others_oppose_keeps_an_edge():
+def test_mutual_edges_are_those_of_both_directions_and_one_of_rows_without():
+    rows = unit_rows(60)
+    ids, similarities = nearest_neighbours(rows, 2)
+    chosen = np.zeros((60, 60), bool)
+    np.put_along_axis(chosen, ids, True, axis=1)
+    wanted = chosen & chosen.T
+    lonely = np.flatnonzero(~wanted.any(axis=1))
+    assert len(lonely) > 0
+    wanted[lonely, ids[lonely, 0]] = wanted[ids[lonely, 0], lonely] = True
+    graph = neighbour_graph(ids, similarities, mutual=True).toarray()
+    np.testing.assert_allclose(graph, np.where(wanted, np.maximum(rows @ rows.T, 0.01), 0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_row_that_all_others_oppose_keeps_an_edge(mutual):
     rows = np.concatenate([unit_rows(20, 2) * [0.1, 0] + [1, 0], [[-1, 0]]])
-    assert join(rows / np.linalg.norm(rows, axis=1, keepdims=True), 3).toarray()[-1].sum() > 0
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    assert join(rows, 3, mutual=mutual).toarray()[-1].sum() > 0
 
 
 @pytest.mark.parametrize(
@@ -116,20 +132,23 @@ def test_short_walks_are_the_best_polynomial_in_energy():
 
 @pytest.mark.parametrize("k", [1, 7])
 @pytest.mark.parametrize("n", [128, 200])
-def test_groups_do_not_show(n, k, monkeypatch):
+@pytest.mark.parametrize("tile_rows", [115, 200])
+def test_groups_and_tiles_do_not_show(n, k, tile_rows, monkeypatch):
     rows = unit_rows(n)
     plain = nearest_neighbours(rows, k)
+    monkeypatch.setattr(module, "_TILE_ROWS", tile_rows)
     monkeypatch.setattr(module, "_GROUPED_COLUMNS", 2)
     monkeypatch.setattr(module, "_GROUP", 16)
     grouped = nearest_neighbours(rows, k)
     assert np.array_equal(grouped[0], plain[0])
-    assert np.array_equal(grouped[1], plain[1])
+    np.testing.assert_allclose(grouped[1], plain[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("mutual", [False, True])
 @pytest.mark.parametrize("dense", [True, False])
-def test_pieces_of_a_graph_stay_apart(dense):
+def test_pieces_of_a_graph_stay_apart(dense, mutual):
     rows = np.repeat(np.eye(3, dtype=np.float32), 12, axis=0)  # duplicates, and k below their number
-    result = diffusion(join(rows, 4), np.arange(36), dense=dense)
+    result = diffusion(join(rows, 4, mutual=mutual), np.arange(36), dense=dense)
     piece = np.arange(36) // 12
     same = piece[:, None] == piece
     assert np.isfinite(result).all()

@@ -12,19 +12,15 @@ import torch
 
 import sdc_search
 from sdc_search import (
-    LSH,
     SDC,
     BiHalf,
     GraphSDC,
     GreedyHash,
-    Hasher,
     NotFittedError,
     load_hasher,
-    mean_average_precision,
     unpack_bits,
 )
 from sdc_search.bit_statistics import bit_statistics
-from sdc_search.demo import load_demo_data
 from sdc_search.feature_rows import FeatureRows
 from sdc_search.hashers import NSH, SSDH, TBH, WCH, CIBHash
 
@@ -35,36 +31,6 @@ def sample(*shape: int) -> np.ndarray:
 
 def quick(**params) -> SDC:
     return SDC(**{"n_bits": 8, "hidden": 8, "max_epochs": 2, "batch_size": 16, "random_state": 0, **params})
-
-
-def precision(hasher: Hasher) -> float:
-    data = load_demo_data()
-    hasher.fit(data.database)
-    return mean_average_precision(
-        hasher.encode(data.database), data.database_labels, hasher.encode(data.query), data.query_labels
-    )
-
-
-@pytest.fixture(scope="module")
-def random_planes() -> float:
-    return float(np.mean([precision(LSH(16, random_state=seed)) for seed in range(5)]))
-
-
-@pytest.mark.parametrize(
-    ("method", "params", "margin"),
-    [
-        (SDC, {"max_epochs": 4, "hidden": 128}, 0.05),
-        (GreedyHash, {"max_epochs": 5}, 0.05),
-        (BiHalf, {"max_epochs": 5}, 0.05),
-        (SSDH, {"max_epochs": 5}, 0.05),
-        (CIBHash, {"max_epochs": 3, "n_components": 64}, 0.05),
-        (NSH, {"max_epochs": 2, "n_components": 64}, 0.05),
-        (WCH, {"max_epochs": 3, "n_components": 64}, 0.05),
-        (TBH, {"max_epochs": 4, "n_components": 64}, 0.0),
-    ],
-)
-def test_a_few_epochs_on_real_features_beat_random_planes(method, params, margin, random_planes):
-    assert precision(method(16, random_state=0, verbose=False, **params)) > random_planes + margin
 
 
 @pytest.mark.parametrize("method", [SDC, GreedyHash, BiHalf, SSDH, CIBHash, NSH, WCH, TBH])

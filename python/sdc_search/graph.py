@@ -12,7 +12,7 @@ from scipy.linalg.lapack import spotrf, spotri
 
 Matrix = npt.NDArray[np.floating[Any]]
 
-_KNN_BYTES = 64 << 20  # of similarities at a time
+_TILE_ROWS = 8192  # and columns of similarities at a time: 256 MB
 _GROUP = 64  # columns of which the best is found first
 _GROUPED_COLUMNS = 8192  # from here on that is faster
 _DENSE_ROWS = 8000  # up to here the inverse takes seconds
@@ -54,39 +54,62 @@ def nearest_neighbours(rows: Matrix, k: int) -> tuple[npt.NDArray[np.int64], npt
     if not 1 <= k < n:
         raise ValueError(f"k must be from 1 to n - 1 = {n - 1}, got {k}")
     tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32))
-    step = max(1, _KNN_BYTES // (4 * n))
-    blocks = [_best_others(tensor[i : i + step] @ tensor.T, i, k) for i in range(0, n, step)]
-    return np.concatenate([ids for ids, _ in blocks]), np.concatenate([values for _, values in blocks])
+    ids, values = torch.zeros((n, k), dtype=torch.int64), torch.full((n, k), -torch.inf)
+    for i in range(0, n, _TILE_ROWS):
+        for j in range(i, n, _TILE_ROWS):
+            tile = tensor[i : i + _TILE_ROWS] @ tensor[j : j + _TILE_ROWS].T
+            if i == j:
+                tile.fill_diagonal_(-torch.inf)
+            else:  # its columns are rows of the other half of the product
+                _keep_best(ids[j : j + _TILE_ROWS], values[j : j + _TILE_ROWS], tile.T, i)
+            _keep_best(ids[i : i + _TILE_ROWS], values[i : i + _TILE_ROWS], tile, j)
+    return ids.numpy(), values.numpy()
 
 
 def most_similar(
     similarities: npt.NDArray[np.float32], k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Read each row's k largest entries off the diagonal: `nearest_neighbours` of a matrix ``(n, n)``."""
-    return _best_others(torch.from_numpy(similarities.copy()), 0, k)
+    ids, values = _best(torch.from_numpy(similarities.copy()).fill_diagonal_(-torch.inf), k)
+    return ids.numpy(), values.numpy()
 
 
-def _best_others(
-    block: torch.Tensor, first_row: int, k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    block.diagonal(first_row).fill_(-torch.inf)
+def _keep_best(ids: torch.Tensor, values: torch.Tensor, tile: torch.Tensor, first_id: int) -> None:
+    """Merge the best entries of each row of a tile into the best so far, in place."""
+    k = ids.shape[1]
+    tile_ids, tile_values = _best(tile, min(k, tile.shape[1]))
+    best, places = torch.cat((values, tile_values), dim=1).topk(k, dim=1)
+    values.copy_(best)
+    ids.copy_(torch.cat((ids, tile_ids + first_id), dim=1).gather(1, places))
+
+
+def _best(block: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the columns and values of the k largest entries of each row, largest first."""
     n = block.shape[1]
     groups = n // _GROUP
     if n < _GROUPED_COLUMNS or k > groups:
         values, ids = block.topk(k, dim=1)
-        return ids.numpy(), values.numpy()
+        return ids, values
     # The k best lie in the k groups whose best are best. Group g are the columns g, g + groups, …
-    best = block[:, : groups * _GROUP].view(len(block), _GROUP, groups).amax(dim=1)
+    whole = block[:, : groups * _GROUP]
+    if block.is_contiguous():
+        best = whole.view(len(block), _GROUP, groups).amax(dim=1)
+    else:  # a transposed one: the same in the order of its memory
+        best = whole.T.view(_GROUP, groups, len(block)).amax(dim=0).T
     chosen = best.topk(k, dim=1, sorted=False).indices
     members = (chosen[:, None] + groups * torch.arange(_GROUP)[:, None]).flatten(1)
     rest = torch.arange(groups * _GROUP, n).expand(len(block), -1)
     members = torch.cat((members, rest), dim=1)
     values, places = block.gather(1, members).topk(k, dim=1)
-    return members.gather(1, places).numpy(), values.numpy()
+    return members.gather(1, places), values
 
 
 def neighbour_graph(
-    ids: npt.NDArray[np.int64], similarities: npt.NDArray[np.float32], *, power: float = 1.0
+    ids: npt.NDArray[np.int64],
+    similarities: npt.NDArray[np.float32],
+    *,
+    power: float = 1.0,
+    mutual: bool = False,
 ) -> sp.csr_array:
     """Join each row with its neighbours; an edge weighs their similarity, or half of it if one end chose it.
 
@@ -96,17 +119,31 @@ def neighbour_graph(
         Shape ``(n, k)``, as `nearest_neighbours` gives them; similarities of at most 1.
     power
         To which similarities are raised; larger ones trust near neighbours more.
+    mutual
+        Whether to keep only edges that both ends chose; a row without such an edge joins its nearest.
 
     Returns
     -------
     Symmetric float32 weights, shape ``(n, n)``, diagonal 0. Every row has an edge, since similarities below
     .01 count as .01.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sdc_search.graph import neighbour_graph
+    >>> ids, similarities = np.array([[1], [0], [1]]), np.array([[0.75], [0.75], [0.5]], np.float32)
+    >>> neighbour_graph(ids, similarities).toarray().tolist()
+    [[0.0, 0.75, 0.0], [0.75, 0.0, 0.25], [0.0, 0.25, 0.0]]
     """
     n, k = ids.shape
     weights = np.maximum(similarities, _FLOOR) ** np.float32(power)
     chosen = sp.csr_array((weights.ravel(), (np.repeat(np.arange(n), k), ids.ravel())), shape=(n, n))
-    graph: sp.csr_array = sp.csr_array((chosen + chosen.T) * np.float32(0.5))
-    return graph
+    if not mutual:
+        return sp.csr_array((chosen + chosen.T) * np.float32(0.5))
+    both = chosen.minimum(chosen.T)
+    lonely = np.flatnonzero(both.sum(axis=1) == 0)
+    nearest = sp.csr_array((weights[lonely, 0], (lonely, ids[lonely, 0])), shape=(n, n))
+    return sp.csr_array(both + nearest + nearest.T)
 
 
 def diffusion(

@@ -27,6 +27,7 @@ from sdc_search.training import Inputs
 
 _TEACHER_ROWS = 8000  # more are sampled: similarities of all pairs of them lie in memory
 _EDGE_POWER = 3.0
+_LARGE = 2000  # rows; fewer leave graphs of mutual neighbours too sparse, and many components too noisy
 
 Array = npt.NDArray[np.float32]
 
@@ -48,7 +49,8 @@ class GraphSDC(TrainedHasher):
         Those of `TrainedHasher`, which has no other preset here than None. ``max_epochs`` of None: as many as
         make 3,120 steps. The training sees principal components, so that ``feature_dropout`` is refused.
     n_neighbours
-        Of an item in the first graph; in the second a hundredth of the items, within 10 and 50.
+        Of an item in the first graph; in the second a hundredth of the items, within 10 and 50. From 2,000
+        items on, the graphs keep only edges that both ends chose.
     alpha
         Probability that the walk goes on.
     keep
@@ -134,7 +136,7 @@ class GraphSDC(TrainedHasher):
         if settings.feature_dropout:
             raise ValueError(f"feature_dropout is not for GraphSDC, got {settings.feature_dropout}")
         if self.n_components is None:
-            n_components = 256 if n >= 2000 else max(64, self.n_bits)
+            n_components = 256 if n >= _LARGE else max(64, self.n_bits)
         else:
             n_components = as_count("n_components", self.n_components)
 
@@ -148,10 +150,11 @@ class GraphSDC(TrainedHasher):
         sample = np.arange(n)
         if n > _TEACHER_ROWS:
             sample = np.sort(rng.choice(n, _TEACHER_ROWS, replace=False))
-        teacher = diffusion(neighbour_graph(ids, similarities, power=_EDGE_POWER), sample, alpha=self.alpha)
+        graph = neighbour_graph(ids, similarities, power=_EDGE_POWER, mutual=n >= _LARGE)
+        teacher = diffusion(graph, sample, alpha=self.alpha)
         second = min(len(sample) - 1, int(np.clip(len(sample) // 100, 10, 50)))
-        second_graph = neighbour_graph(*most_similar(teacher, second))
-        teacher = diffusion(second_graph, np.arange(len(sample)), alpha=self.alpha)
+        graph = neighbour_graph(*most_similar(teacher, second), mutual=n >= _LARGE)
+        teacher = diffusion(graph, np.arange(len(sample)), alpha=self.alpha)
         ranks = truncated_ranks(teacher, max(2, round(self.keep * len(sample))))
         del teacher
 
