@@ -120,3 +120,4 @@ class Emulator:
     def schedule(self, seed: int) -> None:
         order = [self.module.Order.forward, self.module.Order.reverse, self.module.Order.random][seed % 3]
         self.module.set_schedule(order, seed, 7 * seed % 256)
+        self.module.set_binary_product(seed % 2 == 0)
