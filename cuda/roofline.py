@@ -181,8 +181,9 @@ def bound(loads: dict[str, float], device: Device) -> tuple[float, str, dict[str
 
 
 def duration(seconds: float) -> str:
-    """Write a time in µs or ms."""
-    return f"{seconds * 1e3:,.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:,.3g} µs"
+    """Write a time with three digits in µs, ms or s."""
+    unit, scale = ("s", 1.0) if seconds >= 1 else ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
+    return f"{seconds * scale:.3g} {unit}"
 
 
 def predicted_seconds(case: Search, device: Device, loops: dict[str, Any]) -> float:
