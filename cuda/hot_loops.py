@@ -5,8 +5,8 @@ Needs what sass.py needs.
 
 A turn is the shortest way through the innermost loop that compares codes, back to its start, without a hit:
 it avoids MATCH, which stands only where hits are recorded. `compared` is the number of comparisons with a
-bound in it, each of a warp: 32 pairs of a code and a query in `scan`, 128 in `scan_matrix`. `row_loads` are the
-loads of whole vectors of 16 bytes in the loop over rows, which is the next around it.
+bound in it, each of a warp: 32 pairs of a code and a query in `scan`, 128 in `scan_matrix`. `row_loads` are
+the loads of whole vectors of 16 bytes in the loop over rows, which is the next around it.
 """
 
 from __future__ import annotations
