@@ -2,8 +2,8 @@
 
 Usage: python bench/gpu.py [--quick] [--installed] [--untested] [--out docs/results]
 
-Exits with 2 where no CUDA device can be used, and with 1 where the build, a test or a measurement fails. Peers
-are measured where they are installed: faiss with GpuIndexBinaryFlat, and cuVS.
+Exits with 2 where no CUDA device can be used, and with 1 where the build, a test or a measurement fails.
+Peers are measured where they are installed: faiss with GpuIndexBinaryFlat, and cuVS.
 """
 
 from __future__ import annotations
@@ -113,10 +113,7 @@ def main(line: list[str]) -> int:
     """Run the whole command; return its exit status."""
     options = arguments_of(line)
     if reason := why_no_device():
-        print(
-            f"bench/gpu.py: no CUDA device can be used here, since {reason}; nothing was measured",
-            file=sys.stderr,
-        )
+        print(f"bench/gpu.py: no CUDA device can be used here, since {reason}", file=sys.stderr)
         return 2
     if not options.installed:
         subprocess.run([sys.executable, "-m", "pip", "install", "--no-deps", str(ROOT)], check=True)

@@ -24,8 +24,8 @@ def render(about: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
     lines = [
         f"# Measured on {about['device']}",
         "",
-        "Written by `bench/gpu.py`. Times are medians; the prediction is the least time of `cuda/ROOFLINE.md`,",
-        "and its share is how near the measured time comes to it. A peer's ratio is its time to ours. Those of",
+        "Written by `bench/gpu.py`. Times are medians; the prediction is the least time of `cuda/ROOFLINE.md`.",
+        "The share is how near the measured time comes to it, and a peer's ratio is its time to ours. Those of",
         "faiss include the copies of queries and results, which it takes from and gives to the CPU.",
         "",
         *(f"- {key}: {value}" for key, value in about.items()),
