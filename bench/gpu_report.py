@@ -24,9 +24,9 @@ def render(about: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
     lines = [
         f"# Measured on {about['device']}",
         "",
-        "Written by `bench/gpu.py`. Times are medians; the prediction is the least time of `cuda/ROOFLINE.md`.",
-        "The share is how near the measured time comes to it, and a peer's ratio is its time to ours. Those of",
-        "faiss include the copies of queries and results, which it takes from and gives to the CPU.",
+        "Written by `bench/gpu.py`. Times are medians, predictions the least times of `cuda/ROOFLINE.md`.",
+        "The share is how near the measured time comes to that, and a peer's ratio its time to ours. Times",
+        "of faiss include the copies of queries and results, which it takes from and gives to the CPU.",
         "",
         *(f"- {key}: {value}" for key, value in about.items()),
         "",

@@ -373,3 +373,38 @@ def test_tensors_of_a_device_are_searched_in_an_index_there(monkeypatch: pytest.
         with pytest.raises(ValueError, match=r"codes must lie on the CPU or on cuda:1 .*, got cuda:0"):
             index.add(elsewhere)
     assert recorder.calls == [(11, 40, 8, 11, 6, 3, 11, False, 11, 64, 11, 11, 1, 77)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: torch finds no CUDA device")
+@pytest.mark.parametrize("kind", ID_KINDS)
+def test_an_index_on_a_device_and_blocks_on_a_device(
+    kind: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu, index = HammingIndex(N_BITS), HammingIndex(N_BITS, device="cuda")
+    for first, n in ((0, 3000), (3000, 1), (3001, 5000)):
+        codes, ids = codes_of(rng, n), ids_of(kind, rng, first, n)
+        for each in (on_cpu, index):
+            each.add(codes, ids)
+    gone = rng.choice(on_cpu.ids, 99, replace=False)
+    for each in (on_cpu, index):
+        each.remove(gone)
+    monkeypatch.setattr(index_cuda, "_BLOCK_BYTES", 1600)
+    queries, allowed = codes_of(rng, 60), rng.random(len(index)) < 0.3
+    for mask in (None, allowed, np.packbits(allowed)):
+        for q in (2, 60):
+            want = on_cpu.search(queries[:q], 9, mask=mask)
+            assert_same(index.search(queries[:q], 9, mask=mask), want)
+            assert_same(on_cpu.to("cuda").search(queries[:q], 9, mask=mask), want)
+            assert_same(on_cpu.search(queries[:q], 9, mask=mask, device="cuda"), want)
+            there = torch.from_numpy(queries[:q]).cuda()
+            for found in (
+                index.search(there, 9, mask=mask),
+                on_cpu.search(there, 9, mask=mask, device="cuda"),
+            ):
+                assert_same(tuple(part.cpu().numpy() for part in found), want)
+        assert_same(index.range_search(queries, 1, mask=mask), on_cpu.range_search(queries, 1, mask=mask))
+    with torch.cuda.stream(torch.cuda.Stream()):  # written on another stream
+        assert_same(index.search(queries, 9), on_cpu.search(queries, 9))
+    with pytest.raises(MemoryError, match=r"cuda:0 has no room for [\d,]+ bytes more"):
+        cuda_memory.empty((2**50,), torch.uint8, torch.device("cuda:0"), "a test")
