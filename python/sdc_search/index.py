@@ -402,7 +402,7 @@ class HammingIndex:
     ) -> Any:
         cuda = _cuda()
         if not isinstance(state, _State):
-            if device is not None and str(device) != str(state.device):
+            if device is not None and (str(device) == "cpu" or _cuda_device(device) != state.device):
                 raise ValueError(f"device must be {state.device}, where the codes lie, or None, got {device}")
             wanted = cuda.codes_on("queries", queries, self._n_bits, state.device)
             allowed = cuda.mask_on("mask", mask, len(state), state.device)

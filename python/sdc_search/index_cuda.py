@@ -110,7 +110,7 @@ class _Names:
 
 def _sorted(codes: torch.Tensor, ids: npt.NDArray[np.int64]) -> _InOrder:
     with cuda_memory.room_for(36 * len(ids) + codes.nbytes, codes.device, "an index in the order of its ids"):
-        names, order = torch.from_numpy(ids.copy()).to(codes.device).sort()
+        names, order = cuda_memory.from_numpy(ids, codes.device, "the ids of an index").sort()
         return _InOrder(codes.index_select(0, order), names, order.to(torch.int32))
 
 
