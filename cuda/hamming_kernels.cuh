@@ -1,22 +1,21 @@
-// The kernels of exact Hamming search. What they compute together is a counting
-// sort by distance that is cut off after k rows:
+// The kernels of exact Hamming search. What they compute together is a counting sort by distance that is cut
+// off after k rows:
 //
-//   histogram   distances of a sample of the rows            bound      an
-//   upper bound on the k-th distance scan<count> rows within the bound, by
-//   query, distance    place      counts → the position of the first of them
-//               and chunk                                               in the
-//               result, and the k-th distance itself
+//   histogram   distances of a sample of the rows            bound      an upper bound on the k-th distance
+//   scan<count> rows within the bound, by query, distance    place      counts → the position of the first of
+//   them
+//               and chunk                                               in the result, and the k-th distance
+//               itself
 //   scan<emit>  each row within it to its position
 //
 // scan_matrix does what scan does for many queries, with matrix units.
 //
-// A *chunk* is a run of rows that one warp walks in order, and rows of one
-// distance are counted chunk by chunk, so that ties come out by row without a
-// sort. Each (query, chunk) belongs to one warp alone: its counters are never
-// shared, and the result does not depend on which warp is faster.
+// A *chunk* is a run of rows that one warp walks in order, and rows of one distance are counted chunk by
+// chunk, so that ties come out by row without a sort. Each (query, chunk) belongs to one warp alone: its
+// counters are never shared, and the result does not depend on which warp is faster.
 //
-// Codes are held in words of 32 bits, W of them, a power of two; missing bytes
-// are zero, which changes no distance.
+// Codes are held in words of 32 bits, W of them, a power of two; missing bytes are zero, which changes no
+// distance.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -48,8 +47,7 @@ struct Rows {
   bool packed;
 };
 
-// Query i of group g is row g * per_group + i; the chunk c has rows from c *
-// chunk_rows on.
+// Query i of group g is row g * per_group + i; the chunk c has rows from c * chunk_rows on.
 struct Split {
   unsigned n_queries, groups, per_group;
   unsigned chunks;
@@ -64,8 +62,7 @@ __device__ inline bool is_allowed(const Rows& rows, std::int64_t row) {
   return ((rows.mask[row / 8] >> (7 - row % 8)) & 1) != 0;
 }
 
-// All offsets into `words` are known at compile time, so that it stays in
-// registers.
+// All offsets into `words` are known at compile time, so that it stays in registers.
 template <int W>
 __device__ inline void load_code(const std::uint8_t* code, int n_bytes, Load load,
                                  std::uint32_t (&words)[W]) {
@@ -131,9 +128,8 @@ __device__ inline int distance_of(const std::uint32_t (&code)[W], const std::uin
   return distance;
 }
 
-// Adds the distances of every step-th tile of kLanes rows to histogram
-// (n_queries, bins). One warp takes one query and one of `slices` of these
-// tiles. Shared memory: bins, rounded up to four, + W words a warp.
+// Adds the distances of every step-th tile of kLanes rows to histogram (n_queries, bins). One warp takes one
+// query and one of `slices` of these tiles. Shared memory: bins, rounded up to four, + W words a warp.
 template <int W>
 __global__ void histogram(Rows rows, const std::uint8_t* queries, unsigned n_queries, int bins, unsigned step,
                           unsigned slices, std::uint32_t* counts) {
@@ -171,9 +167,8 @@ __device__ inline std::uint32_t inclusive_sum_of_warp(std::uint32_t value) {
   return value;
 }
 
-// bounds[q] = the smallest distance within which query q has k rows of the
-// sample, and so at least k in all; the largest distance where the sample has
-// fewer. One warp a query.
+// bounds[q] = the smallest distance within which query q has k rows of the sample, and so at least k in all;
+// the largest distance where the sample has fewer. One warp a query.
 __global__ void bound(const std::uint32_t* counts, unsigned n_queries, int bins, std::uint32_t k,
                       std::int32_t* bounds) {
   const unsigned query = blockIdx.x * (blockDim.x / kLanes) + threadIdx.x / kLanes,
@@ -197,8 +192,7 @@ __global__ void bound(const std::uint32_t* counts, unsigned n_queries, int bins,
 
 enum class Pass { count, emit, distances };
 
-// Where the results of emit and distances go; query q's begin at q * stride, or
-// first[q].
+// Where the results of emit and distances go; query q's begin at q * stride, or first[q].
 struct Results {
   std::int32_t* distances;
   std::int64_t* ids;
@@ -207,9 +201,9 @@ struct Results {
   std::uint32_t limit;  // positions from here on are dropped
 };
 
-// Counts the rows that are hits, or writes them to their positions. All lanes
-// of a warp call it, each with a row and a query; those with the same query
-// must have rows that rise with the lane. own_query counts from first_query.
+// Counts the rows that are hits, or writes them to their positions. All lanes of a warp call it, each with a
+// row and a query; those with the same query must have rows that rise with the lane. own_query counts from
+// first_query.
 template <Pass pass>
 __device__ inline void record(bool hit, int distance, unsigned own_query, unsigned first_query,
                               std::int64_t row, int bins, unsigned chunks, std::int64_t chunk,
@@ -237,17 +231,16 @@ __device__ inline void record(bool hit, int distance, unsigned own_query, unsign
 
 // One warp takes one group of queries and one chunk of rows, a row a lane.
 //
-// count      places[q][d][c] += the rows of chunk c at distance d from query q,
-// for d <= bounds[q] emit       writes each of them to its position, which
-// places[q][d][c] tells for the first distances  writes every distance
+// count      places[q][d][c] += the rows of chunk c at distance d from query q, for d <= bounds[q]
+// emit       writes each of them to its position, which places[q][d][c] tells for the first
+// distances  writes every distance
 //
 // Shared memory: kScanWarps * per_group * W words.
 template <int W, Pass pass>
 __global__ void scan(Rows rows, const std::uint8_t* queries, Split split, int bins,
                      const std::int32_t* bounds, std::uint32_t* places, Results results) {
   const unsigned warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
-  // The warps of a block share a chunk where there are enough groups, so that
-  // rows are read from memory once.
+  // The warps of a block share a chunk where there are enough groups, so that rows are read from memory once.
   const std::int64_t unit = static_cast<std::int64_t>(blockIdx.x) * kScanWarps + warp;
   const unsigned group = static_cast<unsigned>(unit % split.groups);
   const std::int64_t chunk = unit / split.groups;
@@ -298,10 +291,9 @@ __device__ inline std::uint32_t load_word(const std::uint8_t* code, int i, int n
   return word;
 }
 
-// What scan does, for many queries: the matrix units count the ones that codes
-// a and queries b have in common, and their distance is |a| + |b| - 2 |a and
-// b|. A block takes one group of queries, a multiple of kColumns, each of its
-// warps one chunk of rows, and 16 rows of it at a time.
+// What scan does, for many queries: the matrix units count the ones that codes a and queries b have in
+// common, and their distance is |a| + |b| - 2 |a and b|. A block takes one group of queries, a multiple of
+// kColumns, each of its warps one chunk of rows, and 16 rows of it at a time.
 //
 // Shared memory: per_group * (matrix_stride<W>() + 2) words.
 template <int W>
@@ -399,12 +391,10 @@ __global__ void scan_matrix(Rows rows, const std::uint8_t* queries, Split split,
   }
 }
 
-// Turns the counts of query blockIdx.x into positions: places[d][c] = the
-// number of rows counted at smaller distances, or at d in chunks before c.
-// Lowers the query's bound to the distance of the row at position limit - 1.
-// Writes the number of rows within limit to totals, if given, and fills the
-// rest of distances and ids, if given. Shared memory: kPlaceThreads / kLanes +
-// 1 words.
+// Turns the counts of query blockIdx.x into positions: places[d][c] = the number of rows counted at smaller
+// distances, or at d in chunks before c. Lowers the query's bound to the distance of the row at position
+// limit - 1. Writes the number of rows within limit to totals, if given, and fills the rest of distances and
+// ids, if given. Shared memory: kPlaceThreads / kLanes + 1 words.
 __global__ void place(std::uint32_t* places, int bins, unsigned chunks, std::int32_t* bounds,
                       std::int64_t* totals, Results results) {
   constexpr unsigned kWarps = kPlaceThreads / kLanes;
@@ -429,8 +419,7 @@ __global__ void place(std::uint32_t* places, int bins, unsigned chunks, std::int
     if (i < n) own[i] = position;
     if (count != 0 && position < results.limit) atomicMax(last_bin, static_cast<int>(i / chunks));
     __syncthreads();
-    // All chunks of the last distance must have their positions before the rest
-    // can be left out.
+    // All chunks of the last distance must have their positions before the rest can be left out.
     if (before >= results.limit &&
         first + kPlaceThreads >= (static_cast<std::int64_t>(*last_bin) + 1) * chunks)
       break;

@@ -130,7 +130,8 @@ inline void add_products_of_bytes(int (&sums)[4], const std::uint32_t (&a)[4], c
     const unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
     for (int word = 0; word < 8; ++word)
       for (int shift = 0; shift < 32; shift += 8)
-        sums[i] += static_cast<int>((rows[row][word] >> shift & 255) * (columns[column][word] >> shift & 255));
+        sums[i] +=
+            static_cast<int>((rows[row][word] >> shift & 255) * (columns[column][word] >> shift & 255));
   }
 }
 
