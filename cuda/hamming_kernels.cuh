@@ -371,7 +371,7 @@ __global__ void scan_matrix(Rows rows, const std::uint8_t* queries, Split split,
         std::uint32_t b[kHalves];
 #pragma unroll
         for (int half = 0; half < kHalves; ++half) b[half] = query[(step * kHalves + half) * 4];
-        add_common_ones<K>(common, a[step], b);
+        add_common_ones<K, (W < 64)>(common, a[step], b);
       }
       const unsigned own = column + 2 * part;
       int distance[4];

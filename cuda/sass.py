@@ -3,7 +3,7 @@
 Usage: python cuda/sass.py _cuda.so ...     (anything with device code)
 Needs cuobjdump and nvdisasm, of the toolkit or of the packages nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm.
 Exits with 1 where a kernel spills registers, `scan` does not load whole vectors, or `scan_matrix` does not
-use the binary products of the matrix units on the architectures that have them.
+take as many products of the matrix units as it should.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Kernel:
             found.append("spills registers")
         if self.name == "scan" and self.counts["LDG.128"] < self.words // 4:
             found.append("does not load whole vectors")
-        products = max(1, self.words // 8)
-        has_matrix_unit = self.architecture in (
-            "sm_80",
-            "sm_90",
-        )  # later ones put integer products in its place
-        if self.name == "scan_matrix" and has_matrix_unit and self.counts["BMMA"] != products:
-            found.append(f"does not take {products} binary products for 16 rows and 8 queries")
+        # Compute capabilities 8 and 9 multiply bits, of 128 or 256 at once; later ones bytes, of 32 at once.
+        has_binary_product = self.architecture in ("sm_80", "sm_90")
+        unit, products = (
+            ("BMMA", max(1, self.words // 8)) if has_binary_product else ("IMMA", 4 * max(1, self.words // 4))
+        )
+        if self.name == "scan_matrix" and self.counts[unit] != products:
+            found.append(f"does not take {products} {unit} for 16 rows and 8 queries")
         return [f"{self.architecture} {self.name} {self.words} {self.what}: {fault}" for fault in found]
 
 

@@ -254,9 +254,9 @@ def test_ids_that_equal_the_rows_take_no_memory_and_break_off_cleanly() -> None:
     index = HammingIndex(8)
     for first in range(0, 30, 10):
         index.add(np.arange(first, first + 10, dtype=np.uint8)[:, None], np.arange(first, first + 10))
-    assert index._state.ids is None
+    assert index._state.ids.rows is None
     index.remove([29, 28])  # the tail: the rest are rows still
-    assert index._state.ids is None
+    assert index._state.ids.rows is None
     index.add(np.array([[99]], np.uint8))
     assert index.ids.tolist() == [*range(28), 30]
     index.remove([3])
@@ -457,7 +457,8 @@ def test_bad_input_changes_nothing(
         ((0,), ValueError, "n_bits must be at least 1"),
         ((2049,), ValueError, "n_bits must be at most 2048"),
         ((8.0,), TypeError, "n_bits must be an integer"),
-        ((8, "cuda"), ValueError, "device must be 'cpu', the only one that an index can lie on, got 'cuda'"),
+        ((8, "meta"), ValueError, "device must be 'cpu' or a CUDA device such as 'cuda:0', got 'meta'"),
+        ((8, "gpu"), ValueError, "device must be 'cpu' or a CUDA device such as 'cuda:0', got 'gpu'"),
     ],
 )
 def test_bad_construction(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
@@ -469,12 +470,6 @@ def test_bad_construction(arguments: tuple[Any, ...], error: type[Exception], me
 def test_an_index_on_the_cpu_is_there_already(device: str | torch.device) -> None:
     index = HammingIndex(8, device=device)
     assert index.to(device) is index
-
-
-@pytest.mark.parametrize("device", ["cuda", torch.device("cuda")])
-def test_no_other_device_yet(device: str | torch.device) -> None:
-    with pytest.raises(ValueError, match="device must be 'cpu'"):
-        three().to(device)
 
 
 def test_memory_that_cannot_be_had_leaves_the_index_as_it_was() -> None:
@@ -577,7 +572,7 @@ def same_index(index: HammingIndex, other: HammingIndex) -> None:
     assert index.n_bits == other.n_bits
     np.testing.assert_array_equal(index.codes, other.codes)
     np.testing.assert_array_equal(index.ids, other.ids)
-    assert index._state.next_id == other._state.next_id
+    assert index._state.ids.next_id == other._state.ids.next_id
 
 
 @pytest.mark.parametrize("mmap", [True, False])
@@ -823,10 +818,10 @@ def test_tables_give_the_bytes_of_a_scan(
                 assert_same(got, want)
             assert_same(index.search(queries, k, mask=given_mask), want)
         for radius in (0, 5, n_bits // 3):
-            args = (index.codes, queries, radius, given_mask, index._state.tie_ids, 1)
+            args = (index.codes, queries, radius, given_mask, index._state.ids.ties, 1)
             want_range = core.hamming_range(*args)
             got_range = index.range_search(queries, radius, mask=given_mask)
-            assert_same(got_range, (*want_range[:2], index._state.named(want_range[2])))
+            assert_same(got_range, (*want_range[:2], index._state.ids.named(want_range[2])))
 
 
 @pytest.mark.parametrize("n_bits", [32, 64, 128, 192, 256])
@@ -886,8 +881,8 @@ def test_tables_cover_the_first_codes_and_the_rest_is_scanned(
     index.build_tables()
     assert earlier.tables.choose(300, 33, 3, 9, None, 1).plan.strategy == "scan"
     assert_same(
-        earlier.tables.topk(earlier.codes.rows, 33, queries, 9, None, earlier.tie_ids, 1e9, 1),
-        core.hamming_topk(earlier.codes.rows, queries, 9, None, earlier.tie_ids, 1),
+        earlier.tables.topk(earlier.codes.rows, 33, queries, 9, None, earlier.ids.ties, 1e9, 1),
+        core.hamming_topk(earlier.codes.rows, queries, 9, None, earlier.ids.ties, 1),
     )
     index.add(queries)
     index.save(tmp_path / "index")

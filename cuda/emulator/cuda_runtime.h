@@ -112,6 +112,29 @@ void add_common_ones(int (&sums)[4], const std::uint32_t (&a)[K / 64], const std
   }
 }
 
+// The matrix unit's m16n8k32 of unsigned bytes.
+inline void add_products_of_bytes(int (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+  std::uint32_t rows[16][8], columns[8][8];
+  for (int half = 0; half < 2; ++half) {
+    const Values& words =
+        exchange(0xffffffffu, to_bits(a[2 * half]) | to_bits(a[2 * half + 1]) << 32, EMULATOR_SITE);
+    for (unsigned i = 0; i < 32; ++i) {
+      rows[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i]);
+      rows[i / 4 + 8][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i] >> 32);
+    }
+    const Values& others = exchange(0xffffffffu, b[half], EMULATOR_SITE);
+    for (unsigned i = 0; i < 32; ++i)
+      columns[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(others.of[i]);
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
+    for (int word = 0; word < 8; ++word)
+      for (int shift = 0; shift < 32; shift += 8)
+        sums[i] +=
+            static_cast<int>((rows[row][word] >> shift & 255) * (columns[column][word] >> shift & 255));
+  }
+}
+
 }  // namespace emulator
 
 inline int __popc(unsigned value) { return __builtin_popcount(value); }

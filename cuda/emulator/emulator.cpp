@@ -56,6 +56,7 @@ extern unsigned char __stop_emulated_shared[] __attribute__((weak, visibility("h
 namespace emulator {
 
 dim3 thread_index, block_index, block_size, grid_size;
+bool has_binary_product = true;
 
 namespace {
 

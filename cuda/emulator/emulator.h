@@ -40,6 +40,9 @@ struct Schedule {
 
 void set_schedule(const Schedule& schedule);
 
+// Whether the matrix unit has the product of bits (compute capabilities 8 and 9) or that of bytes alone.
+extern bool has_binary_product;
+
 // Runs body() for every thread of every block, with threadIdx and the like set.
 void run(unsigned blocks, unsigned threads, std::size_t shared_bytes, const std::function<void()>& body);
 

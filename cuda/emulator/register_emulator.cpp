@@ -15,6 +15,7 @@ void register_emulator(py::module_& m) {
   m.def("set_schedule", [](emulator::Order order, std::uint64_t seed, unsigned char poison) {
     emulator::set_schedule({order, seed, poison});
   });
+  m.def("set_binary_product", [](bool has) { emulator::has_binary_product = has; });
   m.def("allocate", [](std::size_t bytes, std::size_t alignment) {
     return reinterpret_cast<std::uintptr_t>(emulator::allocate(bytes, alignment));
   });

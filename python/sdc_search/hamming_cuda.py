@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from sdc_search import native
+from sdc_search import cuda_memory, native
 from sdc_search.arrays import as_device_codes, as_device_mask, same_device
 
 _MAX_ROWS = 2**31 - 1
@@ -42,7 +42,7 @@ def search_range(
     """Do what `sdc_search.hamming_range` does, for codes on a device."""
     search = _Search(codes, queries, mask)
     counts = search.empty((search.n_queries,), torch.int64)
-    distances, ids = [search.empty((0,), torch.int32)], [search.empty((0,), torch.int64)]
+    distances, ids = [], []
     for batch in search.batches():
         common = search.codes_and_queries(batch), search.mask_and_workspace(batch)
         search.cuda.hamming_range_count(
@@ -64,7 +64,11 @@ def search_range(
             ids[-1].data_ptr(),
             *search.target(),
         )
-    return _sums_before(counts), torch.cat(distances), torch.cat(ids)
+    return (
+        _sums_before(counts),
+        search.joined(distances, torch.int32),
+        search.joined(ids, torch.int64),
+    )
 
 
 def distance(codes: torch.Tensor, queries: object) -> torch.Tensor:
@@ -132,7 +136,14 @@ class _Search:
         self._workspace = self.empty((0,), torch.uint8)
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        return torch.empty(shape, dtype=dtype, device=self._codes.device)
+        return cuda_memory.empty(shape, dtype, self._codes.device, "results or workspace of a search")
+
+    def joined(self, parts: list[torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+        """Join the hits of the batches, which most searches have one of."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = self.empty((sum(map(len, parts)),), dtype)
+        return torch.cat(parts, out=joined) if parts else joined
 
     def batches(self) -> Iterator[slice]:
         """Return the runs of queries that one launch takes."""

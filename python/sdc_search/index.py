@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ from sdc_search import multi_index, storage
 from sdc_search.arrays import ArrayLike, as_codes, as_count, as_features, as_mask, like, to_numpy
 from sdc_search.codes import check_padding, code_bytes
 from sdc_search.errors import CorruptFileError, MissingExtraError
-from sdc_search.id_lookup import IdLookup, ids_at
+from sdc_search.growing import Growing
+from sdc_search.item_ids import ItemIds
 from sdc_search.multi_index import GrowingTables, Plan, Tables, TopK
 from sdc_search.native import core
 from sdc_search.rerank import METRICS, Metric, rerank_rows
@@ -24,6 +25,8 @@ from sdc_search.runtime import thread_count
 
 if TYPE_CHECKING:
     import torch
+
+    from sdc_search.index_cuda import CudaState
 
 Strategy = Literal["auto", "scan", "multi_index"]
 _STRATEGIES = ("auto", "scan", "multi_index")
@@ -34,102 +37,28 @@ _TABLES_PREFIX = "tables."  # of the names of their tensors
 _INT32_MAX = 2**31 - 1
 _ID_LIMIT = 2**63
 
-_Scalar = TypeVar("_Scalar", bound=np.generic)
-
-
-class _Growing(Generic[_Scalar]):
-    """Rows at the start of a buffer that may have spare room behind them.
-
-    Its rows never change: what follows is written behind them, where nobody reads, or into a new buffer. Only
-    the newest of a series may be extended.
-    """
-
-    __slots__ = ("_buffer", "rows")
-
-    def __init__(self, buffer: npt.NDArray[_Scalar], n: int) -> None:
-        self._buffer = buffer
-        self.rows = np.asarray(buffer)[:n]
-        self.rows.flags.writeable = False
-
-    def extended(self, extra: npt.NDArray[_Scalar]) -> _Growing[_Scalar]:
-        n, total = len(self.rows), len(self.rows) + len(extra)
-        buffer = self._buffer
-        if total > len(buffer):  # always so for a mapped file, which is thereby copied and never written to
-            capacity = total if n == 0 else max(total, n + n // 2)
-            buffer = np.empty((capacity, *extra.shape[1:]), dtype=extra.dtype)
-            buffer[:n] = self.rows
-        buffer[n:total] = extra
-        return _Growing(buffer, total)
-
 
 @dataclass(frozen=True, slots=True)
 class _State:
     """What an index holds at one instant: a search takes it once, so that no change under way reaches it."""
 
-    codes: _Growing[np.uint8]
-    ids: _Growing[np.int64] | None  # None: each row is its own id
-    ascending: bool  # the ids rise from row to row, as they do where there are none
-    next_id: int
-    lookup: IdLookup  # of ids that are not ascending
-    tables: GrowingTables
+    codes: Growing[np.uint8]
+    ids: ItemIds = field(default_factory=ItemIds)
+    tables: GrowingTables = field(default_factory=GrowingTables)
 
     def __len__(self) -> int:
-        return len(self.codes.rows)
-
-    @property
-    def tie_ids(self) -> npt.NDArray[np.int64] | None:
-        """Return the ids that a search needs to break ties: where they rise, the rows do as well."""
-        return None if self.ids is None or self.ascending else self.ids.rows
-
-    def named(self, found: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the ids of what a search with `tie_ids` found; -1 stays."""
-        return found if self.ids is None or not self.ascending else ids_at(found, self.ids.rows)
-
-    def rows_of(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the rows that hold non-negative ids, -1 where none does."""
-        if self.ids is None:
-            return np.where(ids < len(self), ids, -1)
-        if not self.ascending:
-            return self.lookup.find(self.ids.rows, ids)
-        rows = np.searchsorted(self.ids.rows, ids)
-        rows[rows == len(self)] = 0
-        return np.where(self.ids.rows[rows] == ids, rows, -1)
+        return self.ids.n
 
     def with_items(self, codes: npt.NDArray[np.uint8], ids: npt.NDArray[np.int64]) -> _State:
         """Append items, at least one, whose ids are new."""
-        n = len(self)
-        steps = np.diff(ids)
-        follows = n == 0 or ids[0] > (n - 1 if self.ids is None else self.ids.rows[-1])
-        are_rows = self.ids is None and ids[0] == n and bool((steps == 1).all())
-        if are_rows:
-            extended = None
-        elif self.ids is None:
-            extended = _Growing(np.arange(n), n).extended(ids)
-        else:
-            extended = self.ids.extended(ids)
-        return replace(
-            self,
-            codes=self.codes.extended(codes),
-            ids=extended,
-            ascending=self.ascending and bool(follows) and bool((steps > 0).all()),
-            next_id=max(self.next_id, int(ids.max()) + 1),
-        )
+        return replace(self, codes=self.codes.extended(codes), ids=self.ids.extended(ids))
 
     def without_rows(self, rows: npt.NDArray[np.int64]) -> _State:
         """Drop rows, at least one, and close the gaps in new memory: searches may be reading the old."""
         kept = np.ones(len(self), dtype=np.bool_)
         kept[rows] = False
         codes = self.codes.rows[kept]
-        ids = np.flatnonzero(kept) if self.ids is None else self.ids.rows[kept]
-        are_rows = len(ids) == 0 or (self.ids is None and ids[-1] == len(ids) - 1)
-        return replace(
-            self,
-            codes=_Growing(codes, len(codes)),
-            ids=None if are_rows else _Growing(ids, len(ids)),
-            ascending=self.ascending or are_rows,
-            lookup=self.lookup.without(kept),
-            tables=GrowingTables(),
-        )
+        return _State(Growing(codes, len(codes)), self.ids.kept(kept))
 
 
 class HammingIndex:
@@ -140,12 +69,14 @@ class HammingIndex:
     n_bits
         Bits of a code, 1 to 2,048; a code is ``ceil(n_bits / 8)`` bytes.
     device
-        Where the codes lie; ``"cpu"`` is the only one so far.
+        Where the codes lie and are compared: ``"cpu"``, or a CUDA device such as ``"cuda"`` or ``"cuda:1"``.
 
     Raises
     ------
     TypeError, ValueError
-        `n_bits` is not an integer in the range, or `device` is another.
+        `n_bits` is not an integer in the range, or there is no such device.
+    RuntimeError
+        CUDA cannot be used here: the message says why.
 
     Notes
     -----
@@ -162,6 +93,13 @@ class HammingIndex:
     the index as it was when the search began. `add` and `remove` wait for each other. `remove` needs memory
     for a second copy of what stays.
 
+    **CUDA.** An index on a device takes queries and masks from the CPU, or from that device, and gives the
+    same results, on the CPU or there as the queries lie. Every code is compared; there are no tables, nor
+    `search_asymmetric`. `ids` stays on the CPU. Ids other than 0, 1, 2, … take 8 bytes an item there as well,
+    from the first search on; where they do not rise from row to row, 12 and a second copy of the codes, in
+    the order of the ids. `save`, `to_faiss` and pickling go through the memory of the CPU. Codes that do not
+    fit on a device can stay on the CPU, or in a file, and be compared there block by block: see `search`.
+
     Examples
     --------
     >>> import numpy as np
@@ -176,24 +114,18 @@ class HammingIndex:
     """
 
     def __init__(self, n_bits: int, *, device: str | torch.device = "cpu") -> None:
-        _check_device(device)
         self._n_bits = as_count("n_bits", n_bits, maximum=8 * core.MAX_CODE_BYTES)
         self._changing = threading.Lock()
-        codes = np.empty((0, code_bytes(self._n_bits)), dtype=np.uint8)
-        self._state = _State(
-            _Growing(codes, 0),
-            ids=None,
-            ascending=True,
-            next_id=0,
-            lookup=IdLookup(),
-            tables=GrowingTables(),
+        self._state: _State | CudaState = _moved(
+            _State(Growing(np.empty((0, code_bytes(self._n_bits)), dtype=np.uint8), 0)), device
         )
 
     def __len__(self) -> int:
         return len(self._state)
 
     def __repr__(self) -> str:
-        return f"<HammingIndex: {len(self):,} codes of {self._n_bits} bits>"
+        where = "" if self.device == "cpu" else f" on {self.device}"
+        return f"<HammingIndex: {len(self):,} codes of {self._n_bits} bits{where}>"
 
     @property
     def n_bits(self) -> int:
@@ -201,27 +133,48 @@ class HammingIndex:
         return self._n_bits
 
     @property
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """The codes in the order of adding: read-only, shape ``(n, ceil(n_bits / 8))``, not a copy."""
-        return self._state.codes.rows
+    def device(self) -> str:
+        """Where the codes lie: ``"cpu"``, or a CUDA device such as ``"cuda:0"``."""
+        state = self._state
+        return "cpu" if isinstance(state, _State) else str(state.device)
+
+    @property
+    def codes(self) -> Any:
+        """The codes in the order of adding: uint8, shape ``(n, ceil(n_bits / 8))``, not a copy.
+
+        A read-only numpy array, or a tensor of the index's device, which must not be written to.
+        """
+        state = self._state
+        return state.codes.rows if isinstance(state, _State) else state.codes.rows()
 
     @property
     def ids(self) -> npt.NDArray[np.int64]:
         """The ids in the order of adding: read-only, shape ``(n,)``; a new array if they are 0, 1, 2, …."""
-        state = self._state
-        if state.ids is not None:
-            return state.ids.rows
-        ids = np.arange(len(state))
-        ids.flags.writeable = False
-        return ids
+        ids = self._state.ids
+        if ids.rows is not None:
+            return ids.rows
+        rows = np.arange(ids.n)
+        rows.flags.writeable = False
+        return rows
 
     def to(self, device: str | torch.device) -> HammingIndex:
-        """Return the index on `device`, which is this one where it lies there already.
+        """Return the index on `device`: this one where it lies there already, else a copy in its memory.
+
+        Tables stay behind. A mapped file is read block by block.
+
+        Parameters
+        ----------
+        device
+            ``"cpu"``, or a CUDA device such as ``"cuda"`` or ``"cuda:1"``.
 
         Raises
         ------
         ValueError
-            `device` is not ``"cpu"``, the only one so far.
+            There is no such device.
+        RuntimeError
+            CUDA cannot be used here: the message says why.
+        MemoryError
+            The device has no room for the codes.
 
         Examples
         --------
@@ -230,14 +183,20 @@ class HammingIndex:
         >>> index.to("cpu") is index
         True
         """
-        _check_device(device)
-        return self
+        state = self._state
+        moved = _moved(state, device)
+        if moved is state:
+            return self
+        index = HammingIndex(self._n_bits)
+        index._state = moved
+        return index
 
     def add(self, codes: ArrayLike, ids: ArrayLike | None = None) -> None:
         """Add codes behind those that are there.
 
-        The codes are copied. Many small batches take linear time in all. What lies in a mapped file is first
-        copied into memory; the file stays as it is. After any error the index is as before.
+        The codes are copied, to the device of the index. Many small batches take linear time in all. What
+        lies in a mapped file is first copied into memory; the file stays as it is. After any error the index
+        is as before.
 
         Parameters
         ----------
@@ -267,7 +226,11 @@ class HammingIndex:
         >>> index.ids
         array([7, 3, 8, 9])
         """
-        new_codes = self._as_own_codes("codes", codes)
+        state = self._state
+        if isinstance(state, _State):
+            new_codes: Any = self._as_own_codes("codes", codes)
+        else:
+            new_codes = _cuda().codes_on("codes", codes, self._n_bits, state.device)
         own = None if ids is None else _as_ids("ids", ids)
         if own is not None and len(own) != len(new_codes):
             raise ValueError(f"ids must be one for each of {len(new_codes)} codes, got {len(own)}")
@@ -276,11 +239,12 @@ class HammingIndex:
         with self._changing:
             state = self._state
             if own is None:
-                if state.next_id + len(new_codes) > _ID_LIMIT:
-                    raise ValueError(f"ids must be given, since none are left after {state.next_id - 1}")
-                own = np.arange(state.next_id, state.next_id + len(new_codes), dtype=np.int64)
+                next_id = state.ids.next_id
+                if next_id + len(new_codes) > _ID_LIMIT:
+                    raise ValueError(f"ids must be given, since none are left after {next_id - 1}")
+                own = np.arange(next_id, next_id + len(new_codes), dtype=np.int64)
             else:
-                _check_new(state, own)
+                _check_new(state.ids, own)
             self._state = state.with_items(new_codes, own)
 
     def remove(self, ids: ArrayLike) -> None:
@@ -313,7 +277,7 @@ class HammingIndex:
         gone = _as_ids("ids", ids)
         with self._changing:
             state = self._state
-            rows = _known_rows("ids", state, gone)
+            rows = _known_rows("ids", state.ids, gone)
             if len(rows):
                 self._state = state.without_rows(rows)
 
@@ -325,6 +289,7 @@ class HammingIndex:
         *,
         mask: ArrayLike | None = None,
         strategy: Strategy = "auto",
+        device: str | torch.device | None = None,
         num_threads: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]: ...
     @overload
@@ -335,6 +300,7 @@ class HammingIndex:
         *,
         mask: ArrayLike | None = None,
         strategy: Strategy = "auto",
+        device: str | torch.device | None = None,
         num_threads: int | None = None,
     ) -> TopK: ...
     def search(
@@ -344,6 +310,7 @@ class HammingIndex:
         *,
         mask: ArrayLike | None = None,
         strategy: Strategy = "auto",
+        device: str | torch.device | None = None,
         num_threads: int | None = None,
     ) -> Any:
         """Find each query's `k` nearest codes by Hamming distance, exactly.
@@ -362,8 +329,12 @@ class HammingIndex:
             where there are none; queries that they would serve slower than a scan are scanned. ``"auto"``
             takes what is expected to be faster, but builds no tables of its own accord (see `build_tables`
             and `explain`). The result is the same.
+        device
+            Where the codes are compared; None: where they lie. Codes on the CPU, or in a mapped file, go to a
+            CUDA device block by block, the next while one is compared, so that they may be more than its
+            memory holds: it takes that of two blocks of 64 MB, of a search and of the results.
         num_threads
-            Threads to use; None for the default (see `set_num_threads`).
+            Threads to use, also to read blocks; None for the default (see `set_num_threads`).
 
         Returns
         -------
@@ -378,7 +349,10 @@ class HammingIndex:
             The queries are not uint8, `k` is not an integer, or the mask is neither bool nor uint8.
         ValueError
             A shape or width does not fit, a padding bit is set, `k` is below 1, the strategy is unknown, or
-            it is ``"multi_index"`` for codes that are too short or too long for it.
+            it is ``"multi_index"`` for codes that are too short or too long for it, or on a CUDA device. Or
+            codes, queries or mask lie on different devices.
+        MemoryError
+            A CUDA device has no room: the message says for how many bytes.
 
         Examples
         --------
@@ -390,12 +364,18 @@ class HammingIndex:
         (array([[1]], dtype=int32), array([[2]]))
         """
         state = self._state
-        wanted = self._as_own_codes("queries", queries)
         k = as_count("k", k, maximum=_INT32_MAX)
-        allowed = None if mask is None else as_mask("mask", mask, len(state))
         if strategy not in _STRATEGIES:
             raise ValueError(f"strategy must be one of {', '.join(_STRATEGIES)}, got {strategy!r}")
         threads = thread_count(num_threads)
+        if not isinstance(state, _State) or (device is not None and str(device) != "cpu"):
+            if strategy == "multi_index":
+                raise ValueError(
+                    "strategy must be auto or scan on a CUDA device, which has no tables, got 'multi_index'"
+                )
+            return self._search_on_device(state, queries, k, mask, device, threads)
+        wanted = self._as_own_codes("queries", queries)
+        allowed = None if mask is None else as_mask("mask", mask, len(state))
         chosen: str = strategy
         if strategy == "multi_index":
             multi_index.check_bits(self._n_bits)
@@ -404,12 +384,41 @@ class HammingIndex:
             choice = state.tables.choose(len(state), self._n_bits, len(wanted), k, allowed, threads)
             chosen, budget_ns = choice.plan.strategy, choice.budget_ns
         if chosen == "scan":
-            found = core.hamming_topk(state.codes.rows, wanted, k, allowed, state.tie_ids, threads)
+            found = core.hamming_topk(state.codes.rows, wanted, k, allowed, state.ids.ties, threads)
         else:
             found = state.tables.topk(
-                state.codes.rows, self._n_bits, wanted, k, allowed, state.tie_ids, budget_ns, threads
+                state.codes.rows, self._n_bits, wanted, k, allowed, state.ids.ties, budget_ns, threads
             )
-        return like(queries, found[0]), like(queries, state.named(found[1]))
+        return like(queries, found[0]), like(queries, state.ids.named(found[1]))
+
+    def _search_on_device(
+        self,
+        state: _State | CudaState,
+        queries: ArrayLike,
+        k: int,
+        mask: ArrayLike | None,
+        device: str | torch.device | None,
+        threads: int,
+    ) -> Any:
+        cuda = _cuda()
+        if not isinstance(state, _State):
+            if device is not None and (str(device) == "cpu" or _cuda_device(device) != state.device):
+                raise ValueError(f"device must be {state.device}, where the codes lie, or None, got {device}")
+            wanted = cuda.codes_on("queries", queries, self._n_bits, state.device)
+            allowed = cuda.mask_on("mask", mask, len(state), state.device)
+            return cuda.results_like(queries, state.topk(wanted, k, allowed))
+        assert device is not None
+        wanted = cuda.codes_on("queries", queries, self._n_bits, _cuda_device(device))
+        distances, ids = cuda.streamed_topk(
+            state.codes.rows,
+            state.ids.ties,
+            wanted,
+            k,
+            None if mask is None else as_mask("mask", mask, len(state)),
+            threads,
+        )
+        named = state.ids.named(ids.cpu().numpy())
+        return like(queries, distances.cpu().numpy()), like(queries, named)
 
     def build_tables(self, *, num_threads: int | None = None) -> None:
         """Build look-up tables over all codes, which `search` and `range_search` then use where they pay.
@@ -431,7 +440,7 @@ class HammingIndex:
         Raises
         ------
         ValueError
-            The codes have fewer than 32 or more than 256 bits.
+            The codes have fewer than 32 or more than 256 bits, or lie on a CUDA device.
         MemoryError
             There is no room.
 
@@ -446,10 +455,10 @@ class HammingIndex:
         'scan'
         """
         multi_index.check_bits(self._n_bits)
-        state = self._state
+        state = self._state_on_cpu("build_tables")
         if len(state):
             threads = thread_count(num_threads)
-            state.tables.cover(state.codes.rows, self._n_bits, state.tie_ids, threads, whole=True)
+            state.tables.cover(state.codes.rows, self._n_bits, state.ids.ties, threads, whole=True)
 
     def explain(self, n_queries: int, k: int, *, mask: ArrayLike | None = None) -> Plan:
         """Say how `search` would search with ``strategy="auto"``, and why.
@@ -481,6 +490,9 @@ class HammingIndex:
         state = self._state
         n_queries = as_count("n_queries", n_queries, minimum=0)
         k = as_count("k", k, maximum=_INT32_MAX)
+        if not isinstance(state, _State):
+            _cuda().mask_on("mask", mask, len(state), state.device)
+            return Plan("scan", f"every code is compared on {state.device}, which has no tables")
         allowed = None if mask is None else as_mask("mask", mask, len(state))
         return state.tables.choose(len(state), self._n_bits, n_queries, k, allowed, thread_count(None)).plan
 
@@ -537,7 +549,10 @@ class HammingIndex:
         TypeError
             The queries are not uint8, `radius` is not an integer, or the mask is neither bool nor uint8.
         ValueError
-            A shape or width does not fit, a padding bit is set, or `radius` is negative.
+            A shape or width does not fit, a padding bit is set, `radius` is negative, or codes, queries and
+            mask lie on different devices.
+        MemoryError
+            A CUDA device has no room: the message says for how many bytes.
 
         Examples
         --------
@@ -549,8 +564,13 @@ class HammingIndex:
         (array([0, 2]), array([1, 1], dtype=int32), array([6, 7]))
         """
         state = self._state
-        wanted = self._as_own_codes("queries", queries)
         radius = as_count("radius", radius, minimum=0, maximum=_INT32_MAX)
+        if not isinstance(state, _State):
+            cuda = _cuda()
+            there = cuda.codes_on("queries", queries, self._n_bits, state.device)
+            hits = state.range(there, radius, cuda.mask_on("mask", mask, len(state), state.device))
+            return cuda.results_like(queries, hits)
+        wanted = self._as_own_codes("queries", queries)
         allowed = None if mask is None else as_mask("mask", mask, len(state))
         lims, distances, ids = state.tables.range(
             state.codes.rows,
@@ -558,10 +578,10 @@ class HammingIndex:
             wanted,
             radius,
             allowed,
-            state.tie_ids,
+            state.ids.ties,
             thread_count(num_threads),
         )
-        return like(queries, lims), like(queries, distances), like(queries, state.named(ids))
+        return like(queries, lims), like(queries, distances), like(queries, state.ids.named(ids))
 
     @overload
     def search_asymmetric(
@@ -600,8 +620,8 @@ class HammingIndex:
         TypeError
             The projections are not real, or `k` is not an integer.
         ValueError
-            A shape does not fit, `k` is below 1, or a projection is NaN, infinite, or so large that a score
-            could be.
+            A shape does not fit, `k` is below 1, a projection is NaN, infinite, or so large that a score
+            could be, or the codes lie on a CUDA device.
 
         Examples
         --------
@@ -612,7 +632,7 @@ class HammingIndex:
         >>> index.search_asymmetric(np.array([[0.5, -2.0]]), k=2)
         (array([[ 2.5, -1.5]], dtype=float32), array([[1, 2]]))
         """
-        state = self._state
+        state = self._state_on_cpu("search_asymmetric")
         wanted = as_features("projections", projections)
         if wanted.shape[1] != self._n_bits:
             raise ValueError(f"projections must have shape (q, {self._n_bits}), got {wanted.shape}")
@@ -625,10 +645,10 @@ class HammingIndex:
             state.codes.rows,
             wanted.astype(np.float32, copy=False),
             k,
-            state.tie_ids,
+            state.ids.ties,
             thread_count(num_threads),
         )
-        return like(projections, scores), like(projections, state.named(ids))
+        return like(projections, scores), like(projections, state.ids.named(ids))
 
     @overload
     def rerank(
@@ -660,6 +680,8 @@ class HammingIndex:
         metric: Metric = "cosine",
     ) -> Any:
         """Order candidates, such as `search` returns, by the vectors that their codes stand for.
+
+        It runs on the CPU, on arrays there, wherever the codes lie.
 
         Parameters
         ----------
@@ -721,7 +743,7 @@ class HammingIndex:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
         given = candidates != -1
         rows = np.full(candidates.shape, -1, dtype=np.int64)
-        rows[given] = _known_rows("candidate_ids", state, _as_ids("candidate_ids", candidates[given]))
+        rows[given] = _known_rows("candidate_ids", state.ids, _as_ids("candidate_ids", candidates[given]))
         scores, ids = rerank_rows(queries, candidates.astype(np.int64), rows, database, k, metric)
         return like(query_vectors, scores), like(query_vectors, ids)
 
@@ -746,19 +768,19 @@ class HammingIndex:
         ...     HammingIndex.open(Path(directory, "codes.index"), mmap=False)
         <HammingIndex: 2 codes of 8 bits>
         """
-        state = self._state
+        state = _on_cpu(self._state)
         tensors: storage.Tensors = {"codes": state.codes.rows}
-        if state.ids is not None:
+        if state.ids.rows is not None:
             tensors["ids"] = state.ids.rows
         built = state.tables.built
         if built is not None and built.n <= len(state):
             tensors |= {_TABLES_PREFIX + name: array for name, array in built.arrays.items()}
-        header = {"next_id": state.next_id, "ascending": state.ascending}
+        header = {"next_id": state.ids.next_id, "ascending": state.ids.ascending}
         storage.write(path, _FORMAT, tensors, header, version=_VERSION, n_bits=self._n_bits)
 
     @classmethod
     def open(cls, path: str | PathLike[str], *, mmap: bool = True, verify: bool = False) -> HammingIndex:
-        """Open a file that `save` wrote.
+        """Open a file that `save` wrote, on the CPU; `to` takes it to a device.
 
         Parameters
         ----------
@@ -792,7 +814,7 @@ class HammingIndex:
         with TemporaryDirectory() as directory:
             path = Path(directory, "index")
             self.save(path)
-            return _from_bytes, (path.read_bytes(),)
+            return _from_bytes, (path.read_bytes(), self.device)
 
     def to_faiss(self) -> Any:
         """Copy into a `faiss.IndexBinaryFlat`, inside an `IndexBinaryIDMap` unless the ids are 0, 1, 2, ….
@@ -816,9 +838,9 @@ class HammingIndex:
         faiss = _faiss()
         if self._n_bits % 8:
             raise ValueError(f"n_bits must be a multiple of 8 for faiss, got {self._n_bits}")
-        state = self._state
+        state = _on_cpu(self._state)
         flat = faiss.IndexBinaryFlat(self._n_bits)
-        if state.ids is None:
+        if state.ids.rows is None:
             flat.add(state.codes.rows)
             return flat
         named = faiss.IndexBinaryIDMap(flat)
@@ -858,10 +880,43 @@ class HammingIndex:
         check_padding(name, array, self._n_bits)
         return array
 
+    def _state_on_cpu(self, what: str) -> _State:
+        state = self._state
+        if not isinstance(state, _State):
+            raise ValueError(f"{what} is for an index on the CPU, got one on {state.device}: take to('cpu')")
+        return state
 
-def _check_device(device: str | torch.device) -> None:
-    if str(device) != "cpu":
-        raise ValueError(f"device must be 'cpu', the only one that an index can lie on, got {str(device)!r}")
+
+def _cuda() -> Any:
+    # Loaded where it is used, since it needs torch.
+    from sdc_search import index_cuda
+
+    return index_cuda
+
+
+def _cuda_device(device: str | torch.device) -> torch.device:
+    from sdc_search.cuda_memory import cuda_device
+
+    return cuda_device("device", device)
+
+
+def _moved(state: _State | CudaState, device: str | torch.device) -> _State | CudaState:
+    """Return what an index holds on a device: `state` where it lies there already, else a copy."""
+    if str(device) == "cpu":
+        return _on_cpu(state)
+    wanted = _cuda_device(device)
+    if not isinstance(state, _State) and state.device == wanted:
+        return state
+    state = _on_cpu(state)
+    moved: CudaState = _cuda().on_device(state.codes.rows, state.ids.apart(), wanted, thread_count(None))
+    return moved
+
+
+def _on_cpu(state: _State | CudaState) -> _State:
+    if isinstance(state, _State):
+        return state
+    codes = state.codes.rows().cpu().numpy()
+    return _State(Growing(codes, len(codes)), state.ids.apart())
 
 
 def _as_ids(name: str, value: ArrayLike) -> npt.NDArray[np.int64]:
@@ -880,21 +935,21 @@ def _as_ids(name: str, value: ArrayLike) -> npt.NDArray[np.int64]:
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
-def _check_new(state: _State, ids: npt.NDArray[np.int64]) -> None:
+def _check_new(known_ids: ItemIds, ids: npt.NDArray[np.int64]) -> None:
     """Check that ids are distinct, and none of them in the index."""
     if not (ids[1:] > ids[:-1]).all():
         ordered = np.sort(ids)
         twice = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(twice):
             raise ValueError(f"ids must be distinct, got {twice[0]} twice")
-    if ids.min() < state.next_id:
-        known = ids[state.rows_of(ids) >= 0]
+    if ids.min() < known_ids.next_id:
+        known = ids[known_ids.rows_of(ids) >= 0]
         if len(known):
             raise ValueError(f"ids must be new, got {known[0]}, which is in the index")
 
 
-def _known_rows(name: str, state: _State, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    rows = state.rows_of(ids)
+def _known_rows(name: str, known_ids: ItemIds, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    rows = known_ids.rows_of(ids)
     if (rows < 0).any():
         raise ValueError(f"{name} must be in the index, got {ids[rows < 0][0]}, which is not")
     return rows
@@ -934,12 +989,14 @@ def _checked_state(path: Path, tensors: storage.Tensors, header: dict[str, Any])
         if built.n > len(codes):
             raise CorruptFileError(f"{path}: tables: of {built.n} codes, where there are {len(codes)}")
     return _State(
-        _Growing(codes, len(codes)),
-        ids=None if ids is None or len(ids) == 0 else _Growing(ids, len(ids)),
-        ascending=ascending,
-        next_id=next_id,
-        lookup=IdLookup(),
-        tables=GrowingTables(built),
+        Growing(codes, len(codes)),
+        ItemIds(
+            len(codes),
+            stored=None if ids is None or len(ids) == 0 else Growing(ids, len(ids)),
+            ascending=ascending,
+            next_id=next_id,
+        ),
+        GrowingTables(built),
     )
 
 
@@ -949,23 +1006,23 @@ def _check_content(path: Path, state: _State, n_bits: int) -> None:
         check_padding("codes", state.codes.rows, n_bits)
     except ValueError as error:
         raise CorruptFileError(f"{path}: tensor 'codes': {error}") from error
-    if state.ids is not None:
-        ids = state.ids.rows
-        ordered = ids if state.ascending else np.sort(ids)
-        if ordered[0] < 0 or ordered[-1] >= state.next_id or (ordered[1:] <= ordered[:-1]).any():
+    ids = state.ids.rows
+    if ids is not None:
+        ordered = ids if state.ids.ascending else np.sort(ids)
+        if ordered[0] < 0 or ordered[-1] >= state.ids.next_id or (ordered[1:] <= ordered[:-1]).any():
             raise CorruptFileError(
                 f"{path}: tensor 'ids': they are not distinct, not non-negative or not as the header says"
             )
     built = state.tables.built
-    if built is not None and not built.fits(state.codes.rows, state.tie_ids, thread_count(None)):
+    if built is not None and not built.fits(state.codes.rows, state.ids.ties, thread_count(None)):
         raise CorruptFileError(f"{path}: tables: they are not those of the codes and ids")
 
 
-def _from_bytes(data: bytes) -> HammingIndex:
+def _from_bytes(data: bytes, device: str = "cpu") -> HammingIndex:
     with TemporaryDirectory() as directory:
         path = Path(directory, "index")
         path.write_bytes(data)
-        return HammingIndex.open(path, mmap=False, verify=True)
+        return HammingIndex.open(path, mmap=False, verify=True).to(device)
 
 
 def _faiss() -> Any:
