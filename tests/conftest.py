@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from cuda_emulator import build_emulated_module
 from PIL import Image
 
 from sdc_search.native import core
@@ -26,6 +28,11 @@ HOSTILE = "<script>document.title='owned'</script>\"'&<img src=x onerror=documen
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def emulated_module(pytestconfig: pytest.Config) -> ModuleType:
+    return build_emulated_module(pytestconfig.cache.mkdir("cuda_emulator"))  # type: ignore[union-attr]
 
 
 @pytest.fixture(params=core.isas())

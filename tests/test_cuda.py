@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import math
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from cuda_emulator import build_emulated_module, build_emulator_test
+from cuda_emulator import Emulator, build_emulator_test
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 import sdc_search
@@ -33,41 +31,6 @@ needs_a_gpu = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: torch finds no CUDA device"),
 ]
-
-
-@dataclass
-class Emulator:
-    """The emulated module, and tensors in memory whose ends nobody may cross."""
-
-    module: ModuleType
-    memory: list[int]
-
-    def empty(self, shape: tuple[int, ...], dtype: torch.dtype, alignment: int = 0) -> torch.Tensor:
-        n_bytes = math.prod(shape) * dtype.itemsize
-        if n_bytes == 0:
-            return torch.empty(shape, dtype=dtype)
-        self.memory.append(self.module.allocate(n_bytes, alignment or dtype.itemsize))
-        buffer = (ctypes.c_uint8 * n_bytes).from_address(self.memory[-1])
-        tensor = torch.frombuffer(buffer, dtype=dtype).reshape(shape)
-        tensor.view(torch.uint8).fill_(0x5A)
-        return tensor
-
-    def copy(self, array: npt.NDArray[Any]) -> torch.Tensor:
-        tensor = self.empty(array.shape, torch.from_numpy(array).dtype)
-        return tensor.copy_(torch.from_numpy(array))
-
-    def release(self) -> None:
-        while self.memory:
-            self.module.release(self.memory.pop())
-
-    def schedule(self, seed: int) -> None:
-        order = [self.module.Order.forward, self.module.Order.reverse, self.module.Order.random][seed % 3]
-        self.module.set_schedule(order, seed, 7 * seed % 256)
-
-
-@pytest.fixture(scope="session")
-def emulated_module(pytestconfig: pytest.Config) -> ModuleType:
-    return build_emulated_module(pytestconfig.cache.mkdir("cuda_emulator"))  # type: ignore[union-attr]
 
 
 @pytest.fixture

@@ -66,3 +66,47 @@ def hamming_distance(
     stream: int,
     /,
 ) -> None: ...
+def calibration_workspace_bytes(
+    code64: bool, teacher64: bool, rows: int, n: int, bracket: bool, /
+) -> int: ...
+def calibration_loss(
+    code: int,
+    code64: bool,
+    teacher: int,
+    teacher64: bool,
+    table: int,
+    stride: int,
+    rows: int,
+    n: int,
+    p: float,
+    bracket: bool,
+    tolerance: float,
+    workspace: int,
+    workspace_size: int,
+    losses: int,
+    gradient: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...
+def wasserstein_workspace_bytes(real64: bool, rows: int, n: int, m: int, weighted: bool, /) -> int: ...
+def wasserstein_1d(
+    x: int,
+    y: int,
+    x_weights: int,
+    y_weights: int,
+    real64: bool,
+    rows: int,
+    n: int,
+    m: int,
+    p: float,
+    root: bool,
+    workspace: int,
+    workspace_size: int,
+    losses: int,
+    x_gradient: int,
+    y_gradient: int,
+    device: int,
+    stream: int,
+    /,
+) -> None: ...

@@ -110,9 +110,10 @@ def wasserstein_1d(
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
     _check_devices(x=x, y=y, x_weights=x_weights, y_weights=y_weights)
-    if x.device.type not in ("cpu", "meta"):
+    if x.device.type not in ("cpu", "cuda", "meta"):
         raise ValueError(
-            f"wasserstein_1d runs on the CPU, got tensors on {x.device}: pass x.cpu() and y.cpu()"
+            "wasserstein_1d runs on the CPU and on CUDA devices,"
+            f" got tensors on {x.device}: pass x.cpu() and y.cpu()"
         )
     real = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
     losses = ops.wasserstein_1d(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from sdc_search import losses_cuda, native
 from sdc_search.native import core
 from sdc_search.quantiles import beta_table
 
@@ -85,6 +86,10 @@ def _is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def _has_kernels(tensor: Tensor) -> bool:
+    return tensor.is_cpu or (tensor.is_cuda and native.cuda() is not None)
+
+
 def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
     """Compute the calibration loss: see `sdc_search.losses.calibration_loss`.
 
@@ -96,7 +101,7 @@ def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float)
             loss: Tensor = _CalibrationLoss.call(code, teacher, quantiles, p)
             return loss
         return _calibrate(code, teacher, quantiles, p, None, None)
-    if code.device.type != "cpu" and not torch.compiler.is_compiling():
+    if not (_has_kernels(code) or torch.compiler.is_compiling()):
         return _plain_calibration_loss(code, teacher, quantiles, p)
     losses, _ = _registered(torch.ops.sdc_search.calibration_loss, code, teacher, quantiles, p)
     return torch.as_tensor(losses.mean())
@@ -407,6 +412,9 @@ _LIBRARY.impl("calibration_loss", _calibration_cpu, "CPU")
 _LIBRARY.impl("wasserstein_1d", _wasserstein_cpu, "CPU")
 _LIBRARY.impl("beta_quantiles", _beta_quantiles, "CompositeExplicitAutograd")
 _LIBRARY.impl("scale_rows", _scale_rows, "CPU")
+_LIBRARY.impl("calibration_loss", losses_cuda.calibration_loss, "CUDA")
+_LIBRARY.impl("wasserstein_1d", losses_cuda.wasserstein_1d, "CUDA")
+_LIBRARY.impl("scale_rows", _scale_rows, "CUDA")
 torch.library.register_fake("sdc_search::calibration_loss", _calibration_fake, lib=_LIBRARY)
 torch.library.register_fake("sdc_search::wasserstein_1d", _wasserstein_fake, lib=_LIBRARY)
 torch.library.register_fake("sdc_search::beta_quantiles", _beta_quantiles_fake, lib=_LIBRARY)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import math
 import os
 import subprocess
 import sysconfig
+from dataclasses import dataclass
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy.typing as npt
 import pybind11
+import torch
 
 ROOT = Path(__file__).parents[2]
 CUDA = ROOT / "cuda"
@@ -66,7 +72,11 @@ def build_emulated_module(directory: Path) -> ModuleType:
     """Build the module `_cuda` with its kernels on the emulator, and load it."""
     objects = [
         _emulator(directory),
-        _compiled(CUDA / "hamming.cu", KERNEL_FLAGS, directory),
+        *(
+            _compiled(source, KERNEL_FLAGS, directory)
+            for source in sorted(CUDA.glob("*.cu"))
+            if source.stem != "probe"
+        ),
         _compiled(CUDA / "devices.cpp", ["-O0"], directory),
         _compiled(ROOT / "tests" / "native" / "cuda_emulated_module.cpp", PYTHON_FLAGS, directory),
     ]
@@ -84,3 +94,33 @@ def build_emulator_test(directory: Path) -> Path:
     """Build the emulator's own test, with faulty kernels."""
     test = _compiled(ROOT / "tests" / "native" / "cuda_emulator_test.cpp", KERNEL_FLAGS, directory)
     return _linked([_emulator(directory), test], "cuda_emulator_test", [], directory)
+
+
+@dataclass
+class Emulator:
+    """The emulated module, and tensors in memory whose ends nobody may cross."""
+
+    module: ModuleType
+    memory: list[int]
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype, alignment: int = 0) -> torch.Tensor:
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if n_bytes == 0:
+            return torch.empty(shape, dtype=dtype)
+        self.memory.append(self.module.allocate(n_bytes, alignment or dtype.itemsize))
+        buffer = (ctypes.c_uint8 * n_bytes).from_address(self.memory[-1])
+        tensor = torch.frombuffer(buffer, dtype=dtype).reshape(shape)
+        tensor.view(torch.uint8).fill_(0x5A)
+        return tensor
+
+    def copy(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        tensor = self.empty(array.shape, torch.from_numpy(array).dtype)
+        return tensor.copy_(torch.from_numpy(array))
+
+    def release(self) -> None:
+        while self.memory:
+            self.module.release(self.memory.pop())
+
+    def schedule(self, seed: int) -> None:
+        order = [self.module.Order.forward, self.module.Order.reverse, self.module.Order.random][seed % 3]
+        self.module.set_schedule(order, seed, 7 * seed % 256)
