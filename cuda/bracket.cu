@@ -8,14 +8,22 @@
 namespace sdc::cuda {
 namespace {
 
-constexpr unsigned kListBlocks = 512;  // that share a list whose length the device alone knows
+// Blocks that share a list whose length the device alone knows fill it.
+constexpr int kListBlocksPerMultiprocessor = 8;
 
 std::uint32_t bins_for(std::int64_t n) {
   // As on the CPU: fewer numbers need narrower bins, since less averages out. Few need few.
   if (n > 2'000'000) return 1u << 16;
   std::uint32_t bins = 1u << 12;
-  while (bins < 8 * n && bins < 1u << 17) bins *= 2;
+  while (bins < 2 * n && bins < 1u << 17) bins *= 2;
   return bins;
+}
+
+unsigned list_blocks() {
+  int device = 0, count = 0;
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return static_cast<unsigned>(kListBlocksPerMultiprocessor * count);
 }
 
 unsigned blocks_of(const Similarities& block) { return static_cast<unsigned>(Brackets::sums_of(block)); }
@@ -101,7 +109,7 @@ void Brackets::collect(const Similarities& block) {
 
 void Brackets::settle(float unit, float* out, float* loss) {
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
-  launch(resolve, kListBlocks, kBlockThreads, 0, stream_, memory, quantiles_, unit, out);
+  launch(resolve, list_blocks(), kBlockThreads, 0, stream_, memory, quantiles_, unit, out);
   launch(cuda::settle, 1, kBlockThreads, kBlockWarps * sizeof(double), stream_, memory, quantiles_, n_sums_,
          tolerance_, loss);
 }
@@ -109,7 +117,8 @@ void Brackets::settle(float unit, float* out, float* loss) {
 void Brackets::add_open_pairs(std::int64_t n_items, const float* directions, std::int64_t k,
                               long long* sums) {
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
-  launch(cuda::add_open_pairs, kListBlocks, kBlockThreads, 0, stream_, memory, n_items, directions, k, sums);
+  launch(cuda::add_open_pairs, list_blocks(), kBlockThreads, 0, stream_, memory, n_items, directions, k,
+         sums);
 }
 
 }  // namespace sdc::cuda

@@ -20,7 +20,7 @@ namespace sdc::cuda {
 constexpr unsigned kVectors = 4;                                  // of 4 numbers, that a thread takes
 constexpr unsigned kBlockNumbers = kBlockThreads * 4 * kVectors;  // of one row
 constexpr unsigned kScanThreads = 1024;
-constexpr unsigned kBinsPerWarp = 4, kBinsPerBlock = kBinsPerWarp * kBlockWarps;
+constexpr unsigned kBinsPerWarp = 8, kBinsPerBlock = kBinsPerWarp * kBlockWarps;
 constexpr float kEpsilon = 1.1920929e-7f;
 
 // All zero at first.

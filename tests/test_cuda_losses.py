@@ -103,3 +103,104 @@ def test_emulated_calibration(emulator: Emulator, part: int) -> None:
         )
         case.check(*losses_cuda.calibration_loss(code, teacher, quantiles, case.p))
         emulator.release()
+
+
+def bracketed(seed: int) -> Calibration:
+    """Return a float32 loss of p = 1 with brackets that decide much."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([1, 2, 3, 100, 1023, 1025, 4097]))
+    rows = 1 + seed % 2
+    kind = seed % 9 if seed % 2 else int(rng.choice([0, 8]))
+    quantiles = rng.normal(size=n) * 0.3 if seed % 4 else rng.choice([-0.3, 0, 0.3], n)
+    arrays = sample(0, (rows, n), rng), sample(kind, (rows, n), rng), np.sort(quantiles)
+    return Calibration(*(torch.from_numpy(array.astype(np.float32)) for array in arrays), 1.0)
+
+
+@pytest.mark.parametrize("tolerance", [2e-7, np.inf])
+def test_emulated_brackets_and_their_fallback(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tolerance: float
+) -> None:
+    monkeypatch.setattr(losses_cuda, "_BRACKET_FROM", 1)
+    monkeypatch.setattr(losses_cuda, "_LOSS_TOLERANCE", tolerance)
+    workspaces: list[Tensor] = []
+    make = losses_cuda._workspace
+    monkeypatch.setattr(
+        losses_cuda, "_workspace", lambda *args: workspaces.append(make(*args)) or workspaces[-1]
+    )
+    n_decided = 0
+    for seed in range(36):
+        case = bracketed(seed)
+        emulator.schedule(seed)
+        tensors = (emulator.copy(tensor.numpy()) for tensor in (case.code, case.teacher, case.quantiles))
+        losses, gradient = losses_cuda.calibration_loss(*tensors, 1.0)
+        decided = workspaces[-1][32:36].view(torch.int32).item() == 0  # of the last row
+        n_decided += decided
+        if tolerance == np.inf:  # signs are exact; the loss is made of means
+            wanted_losses, wanted = ops._calibration_cpu(case.code, case.teacher, case.quantiles, 1.0)
+            torch.testing.assert_close(gradient, wanted, rtol=0, atol=0, equal_nan=True)
+            torch.testing.assert_close(losses, wanted_losses, rtol=0.05, atol=0.01, equal_nan=True)
+        else:
+            case.check(losses, gradient)
+        workspaces.clear()
+        emulator.release()
+    assert n_decided > 15 if tolerance == np.inf else n_decided < 9
+
+
+@dataclass
+class Transport:
+    x: Tensor
+    y: Tensor
+    x_weights: Tensor | None
+    y_weights: Tensor | None
+    p: float
+    root: bool
+
+    @classmethod
+    def of(cls, seed: int) -> Transport:
+        """Return a distance whose sizes, weights, types and difficulties follow from the seed."""
+        rng = np.random.default_rng(seed)
+        sizes = [SIZES[seed % len(SIZES)], int(rng.choice([1, 2, 30, 257, 1030, 4100]))]
+        if seed % 3 == 0:
+            sizes[1] = sizes[0]
+        sizes = sizes[:: 1 if seed % 2 else -1]
+        rows = 1 if max(sizes) > 1100 else int(rng.choice([1, 2, 5]))
+        real = np.float64 if seed % 4 == 3 else np.float32
+        weights: list[Tensor | None] = [None, None]
+        for side in (0, 1):
+            if seed % 5 in (1 + side, 3):
+                raw = np.round(rng.random((rows, sizes[side])), 1) + (np.arange(sizes[side]) == 0)
+                weights[side] = torch.from_numpy((raw * (2 if seed % 2 else 1e-3)).astype(real))
+        if seed % 31 == 3 and weights[0] is not None:
+            weights[0][0] = 0 if seed % 2 else -1
+        samples = (
+            torch.from_numpy(sample(kind, (rows, size), rng).astype(real))
+            for kind, size in zip((seed % 9, seed % 4), sizes, strict=True)
+        )
+        p = float([1, 2, 3, 1.5][seed // 9 % 4])
+        return cls(*samples, *weights, p, bool(seed % 7 == 2))
+
+    def check(self, losses: Tensor, *gradients: Tensor) -> None:
+        wanted_losses, *wanted = ops._wasserstein_cpu(*vars(self).values())
+        exact = 1e-10 if self.x.dtype == torch.float64 else 5e-6
+        for weights in (self.x_weights, self.y_weights):
+            if weights is not None and (weights < 0).any():
+                wanted_losses[0] = torch.nan
+                for gradient in wanted:
+                    gradient[0] = torch.nan
+        torch.testing.assert_close(losses, wanted_losses, rtol=exact, atol=1e-12, equal_nan=True)
+        for got, gradient in zip(gradients, wanted, strict=True):
+            size = max(float(gradient.nan_to_num(0, 0, 0).abs().max()), 1 / gradient.shape[-1])
+            torch.testing.assert_close(got, gradient, rtol=1e-4, atol=3e-5 * size, equal_nan=True)
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_emulated_wasserstein(emulator: Emulator, part: int) -> None:
+    for seed in range(part, 160, 8):
+        case = Transport.of(seed)
+        emulator.schedule(seed)
+        tensors = [
+            None if tensor is None else emulator.copy(tensor.numpy())
+            for tensor in (case.x, case.y, case.x_weights, case.y_weights)
+        ]
+        case.check(*losses_cuda.wasserstein_1d(*tensors, case.p, case.root))
+        emulator.release()

@@ -109,9 +109,8 @@ class Emulator:
             return torch.empty(shape, dtype=dtype)
         self.memory.append(self.module.allocate(n_bytes, alignment or dtype.itemsize))
         buffer = (ctypes.c_uint8 * n_bytes).from_address(self.memory[-1])
-        tensor = torch.frombuffer(buffer, dtype=dtype).reshape(shape)
-        tensor.view(torch.uint8).fill_(0x5A)
-        return tensor
+        ctypes.memset(buffer, 0x5A, n_bytes)
+        return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
 
     def copy(self, array: npt.NDArray[Any]) -> torch.Tensor:
         tensor = self.empty(array.shape, torch.from_numpy(array).dtype)
