@@ -26,8 +26,6 @@ unsigned list_blocks() {
   return static_cast<unsigned>(kListBlocksPerMultiprocessor * count);
 }
 
-unsigned blocks_of(const Similarities& block) { return static_cast<unsigned>(Brackets::sums_of(block)); }
-
 }  // namespace
 
 struct Brackets::Memory : BracketMemory {
@@ -65,9 +63,7 @@ std::size_t Brackets::workspace_bytes(std::int64_t n, std::int64_t n_sums) {
   return memory_of(n, n_sums, nullptr).bytes;
 }
 
-std::int64_t Brackets::sums_of(const Similarities& block) {
-  return block.rows * blocks_of_row(block.columns);
-}
+std::int64_t Brackets::sums_of(const Similarities& block) { return blocks_of(block); }
 
 const std::int32_t* Brackets::undecided() const {
   return &memory_of(quantiles_.n, n_sums_, workspace_).state->undecided;

@@ -16,23 +16,13 @@
 #include <cstdint>
 
 #include "quantiles.h"
+#include "similarities.h"
 
 namespace sdc::cuda {
 
-// What blocks of similarities look like: rows of `columns` numbers, `stride` apart.
-//   n_items = 0   all numbers count, and lie side by side: the index of each is its place
-//   n_items > 0   a strip of the matrix of all pairs of so many items, whose columns begin with the item
-//                 `first`, as its rows do: only the pairs right of its diagonal count, and their index is the
-//                 place in the order of all pairs
-struct Similarities {
-  const float* teacher;
-  std::int64_t rows, columns, stride;
-  std::int64_t n_items = 0, first = 0;
-};
-
 class Brackets {
  public:
-  // n numbers in all, 2^32 at most, n_blocks_of_sums(similarities) of each block added up. The brackets
+  // n numbers in all, 2^32 at most, `n_sums` is sums_of() of each block, added up. The brackets
   // decide where their loss is off by less than `tolerance` of it. Memory as in workspace_bytes, aligned to
   // 16 bytes.
   Brackets(const Quantiles<float>& quantiles, std::int64_t n_sums, double tolerance, void* workspace,

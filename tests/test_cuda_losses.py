@@ -14,7 +14,8 @@ import torch
 from cuda_emulator import Emulator
 from torch import Tensor
 
-from sdc_search import losses_cuda, native, ops
+from sdc_search import beta_quantiles, calibration_loss, losses_cuda, native, ops, wasserstein_1d
+from sdc_search.quantiles import beta_nodes, beta_spline
 
 Array = npt.NDArray[Any]
 SIZES = [1, 2, 3, 31, 32, 33, 255, 256, 257, 700, 1023, 1024, 1025, 2048, 2049, 4095, 4096, 4097, 9000]
@@ -204,3 +205,167 @@ def test_emulated_wasserstein(emulator: Emulator, part: int) -> None:
         ]
         case.check(*losses_cuda.wasserstein_1d(*tensors, case.p, case.root))
         emulator.release()
+
+
+def batch_of(seed: int) -> tuple[Tensor, Tensor]:
+    """Return features and outputs with ties, empty rows and twins, as the seed says."""
+    rng = np.random.default_rng(seed)
+    n, d, k = (int(rng.choice(sizes)) for sizes in ([2, 3, 5, 33, 64, 90], [3, 16, 70], [1, 8, 33]))
+    features, outputs = rng.normal(size=(n, d)), rng.normal(size=(n, k))
+    if seed % 4 == 1:
+        features = np.sign(features)[:, :1] * np.eye(d)[rng.integers(0, d, n)]  # cosines -1, 0, 1
+    if seed % 4 == 2:
+        features[n // 2] = 0
+        outputs[n // 3] = 0
+    if seed % 4 == 3:
+        features[1] = features[0]
+        outputs[rng.integers(n), 0] = np.nan if seed % 8 == 3 else 0
+    return torch.from_numpy(features).float(), torch.from_numpy(outputs).float()
+
+
+def check_sdc_loss(
+    features: Tensor, outputs: Tensor, quantiles: Any, wanted_quantiles: Any, weight: float = 1.0
+) -> None:
+    gradient, wanted = torch.empty_like(outputs), torch.empty_like(outputs)
+    loss = losses_cuda.sdc_loss_all(features, outputs, quantiles, weight, gradient)
+    wanted_loss = ops._all(features, outputs, wanted_quantiles, weight, wanted)
+    torch.testing.assert_close(loss, wanted_loss, rtol=1e-5, atol=1e-6, equal_nan=True)
+    # Products are rounded in another order, which may exchange the ranks of two pairs that are nearly equal.
+    norms = outputs.norm(dim=1)
+    exchanged = 4 / (len(outputs) * (len(outputs) - 1) / norms[norms > 1e-6].min())
+    torch.testing.assert_close(
+        gradient, wanted, rtol=1e-4, atol=float(exchanged.nan_to_num(0)) + 1e-6, equal_nan=True
+    )
+    assert losses_cuda.sdc_loss_all(features, outputs, quantiles, weight, None).equal(loss) or loss.isnan()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_emulated_all_pairs(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, packed: bool) -> None:
+    monkeypatch.setattr(losses_cuda, "_STRIPS", 3)
+    if not packed:
+        monkeypatch.setattr(losses_cuda, "_PACKED_PAIRS", 0)
+        monkeypatch.setattr(losses_cuda, "_LOSS_TOLERANCE", 0.02)  # some batches are sorted after all
+    for seed in range(24):
+        emulator.schedule(seed)
+        monkeypatch.setattr(losses_cuda, "_KEPT_NUMBERS", 0 if seed % 2 else 1 << 26)
+        features, outputs = batch_of(seed)
+        n_pairs = len(outputs) * (len(outputs) - 1) // 2
+        table = beta_quantiles(n_pairs)
+        quantiles: Any = emulator.copy(table.float().numpy())
+        if seed % 3 == 0:
+            nodes = beta_nodes(5.0, 5.0)
+            assert nodes is not None
+            quantiles = losses_cuda.Spline(emulator.copy(nodes), 5.0, 5.0, -1.0)
+        monkeypatch.setattr(losses_cuda, "_BRACKET_FROM", 1 if seed % 2 else 1 << 20)
+        if packed or seed % 8 != 3:
+            check_sdc_loss(features, outputs, quantiles, table, weight=float(seed % 5 != 0))
+        emulator.release()
+
+
+def test_emulated_brackets_of_all_pairs_are_exact(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses_cuda, "_PACKED_PAIRS", 0)
+    monkeypatch.setattr(losses_cuda, "_LOSS_TOLERANCE", np.inf)
+    monkeypatch.setattr(losses_cuda._AllPairs, "_packed", lambda self: pytest.fail("was sorted"))
+    rng = np.random.default_rng(0)
+    features, outputs = (torch.from_numpy(rng.normal(size=(150, k))).float() for k in (40, 12))
+    table = beta_quantiles(150 * 149 // 2)
+    wanted = torch.empty_like(outputs)
+    ops._all(features, outputs, table, 1.0, wanted)
+    results = []
+    for seed in range(3):
+        emulator.schedule(seed)
+        gradient = torch.empty_like(outputs)
+        loss = losses_cuda.sdc_loss_all(
+            features, outputs, emulator.copy(table.float().numpy()), 1.0, gradient
+        )
+        results.append((loss.item(), gradient.numpy().tobytes()))
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=4 / len(table))
+    assert len(set(results)) == 1
+
+
+def test_a_spline_of_a_device_is_the_table(emulator: Emulator) -> None:
+    n = 3000
+    for alpha, beta, floor in ((5.0, 5.0, -1.0), (2.0, 7.0, -1.0), (5.0, 5.0, 0.0)):
+        nodes, spline = beta_nodes(alpha, beta), beta_spline(alpha, beta)
+        assert nodes is not None
+        assert spline is not None
+        table = torch.from_numpy(spline.table(n, 1)).clamp(min=floor).float()
+        on_device = losses_cuda.Spline(emulator.copy(nodes), alpha, beta, floor)
+        # With codes of 0 in the order of the quantiles, slopes and loss tell the signs and the sizes.
+        ranks = emulator.copy(np.arange(n, dtype=np.float32))
+        loss, gradient = losses_cuda._calibrate(
+            emulator.copy(np.full(n, 2, np.float32)), ranks, on_device, 2.0
+        )
+        torch.testing.assert_close(gradient, 2 * (2 - table) / n, rtol=1e-6, atol=0)
+        torch.testing.assert_close(loss, ((2 - table) ** 2).mean(), rtol=1e-5, atol=0)
+
+
+def test_quantiles_that_are_not_ascending_make_their_row_nan(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantiles = np.tile(np.linspace(-1, 1, 5000, dtype=np.float32), (3, 1))
+    quantiles[1, 4096] = -1
+    quantiles[2, -1] = np.inf
+    code = np.zeros((3, 5000), np.float32)
+    for first in (1, 1 << 20):
+        monkeypatch.setattr(losses_cuda, "_BRACKET_FROM", first)
+        losses, gradient = losses_cuda.calibration_loss(
+            *(emulator.copy(array) for array in (code, code, quantiles)), 1.0
+        )
+        assert losses.isnan().tolist() == [False, True, True]
+        assert gradient.isnan().all(dim=1).tolist() == [False, True, True]
+
+
+def test_losses_without_rows(emulator: Emulator) -> None:
+    x = torch.empty(0, 3)
+    assert [part.shape for part in losses_cuda.calibration_loss(x, x, torch.ones(3), 1.0)] == [(0,), (0, 3)]
+    parts = losses_cuda.wasserstein_1d(x, torch.empty(0, 4), None, None, 1.0, False)
+    assert [part.shape for part in parts] == [(0,), (0, 3), (0, 4)]
+
+
+def test_launchers_of_losses_check_what_they_are_given(emulator: Emulator) -> None:
+    module = emulator.module
+    rest = (0, 64, 0, 0, 0, 0)
+    with pytest.raises(ValueError, match="the workspace is too small"):
+        module.calibration_loss(0, False, 0, False, 0, None, 0, 1, 100, 1.0, False, 0.0, *rest)
+    with pytest.raises(ValueError, match=r"1 to 2\^31 - 1 numbers"):
+        module.calibration_loss(0, False, 0, False, 0, None, 0, 1, 2**31, 1.0, False, 0.0, *rest)
+    with pytest.raises(ValueError, match="brackets are for float32 and p = 1"):
+        module.calibration_loss(0, True, 0, False, 0, None, 0, 1, 100, 1.0, True, 0.0, *rest)
+    with pytest.raises(ValueError, match="the workspace is too small"):
+        module.wasserstein_1d(0, 0, 0, 0, False, 1, 10, 10, 1.0, False, 0, 8, 0, 0, 0, 0, 0)
+    with pytest.raises(ValueError, match=r"1 to 2\^31 - 1 numbers"):
+        module.wasserstein_1d(0, 0, 0, 0, False, 1, 0, 10, 1.0, False, 0, 8, 0, 0, 0, 0, 0)
+    with pytest.raises(ValueError, match="the workspace is too small"):
+        module.PairBrackets(10, 12, 0, None, 10, 0.0, 0, 64, 0, 0)
+
+
+def test_the_cuda_dispatch_key_leads_to_the_kernels(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("calibration_loss", "wasserstein_1d", "scale_rows"):
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(f"sdc_search::{name}", "CUDA")
+    # With the kernels under the key of the CPU, autograd goes over the registered operation as it would there.
+    calls: list[str] = []
+
+    def counted(function: Any) -> Any:
+        return lambda *args: calls.append(function.__name__) or function(*args)
+
+    with torch.library._scoped_library("sdc_search", "IMPL") as library:
+        for function in (losses_cuda.calibration_loss, losses_cuda.wasserstein_1d):
+            library.impl(function.__name__, counted(function), "CPU", allow_override=True)
+        monkeypatch.setattr(ops, "is_eager", lambda *tensors: False)
+        rng = np.random.default_rng(0)
+        s, t = (torch.from_numpy(rng.normal(size=(2, 300))).float().requires_grad_() for _ in range(2))
+        (2 * calibration_loss(s, t.detach(), beta_quantiles(300).float())).backward()
+        loss = wasserstein_1d(s, t[:, :200], 2, root=True, reduction="mean")
+        loss.backward()
+    assert calls == ["calibration_loss", "wasserstein_1d"]
+    monkeypatch.undo()
+    got, s.grad, t_gradient, t.grad = s.grad, None, t.grad, None
+    (2 * calibration_loss(s, t.detach(), beta_quantiles(300).float())).backward()
+    wasserstein_1d(s, t[:, :200], 2, root=True, reduction="mean").backward()
+    torch.testing.assert_close(got, s.grad)
+    torch.testing.assert_close(t_gradient, t.grad)

@@ -1,10 +1,12 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
-#include <memory>
+#include <stdexcept>
 
 #include "../bracket.h"
 #include "../calibration.h"
+#include "../launch.cuh"
+#include "../pairs.h"
 #include "../wasserstein.h"
 
 namespace py = pybind11;
@@ -19,22 +21,27 @@ T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
+template <class T>
+Quantiles<T> quantiles_of(std::int64_t n, Address table, const BetaSpline* spline) {
+  return {n, at<const T>(table), spline == nullptr ? BetaSpline{} : *spline};
+}
+
 template <class T, class U>
-void calibrate(Address code, Address teacher, Address table, std::int64_t stride, std::int64_t rows,
-               std::int64_t n, double p, bool bracket, double tolerance, Address workspace,
+void calibrate(Address code, Address teacher, Address table, const BetaSpline* spline, std::int64_t stride,
+               std::int64_t rows, std::int64_t n, double p, bool bracket, double tolerance, Address workspace,
                std::size_t workspace_size, Address losses, Address gradient, int device, Address stream) {
-  calibration_loss(at<const T>(code), at<const U>(teacher), Quantiles<T>{n, at<const T>(table), {}}, stride,
-                   rows, p, bracket, tolerance, at<void>(workspace), workspace_size, at<T>(losses),
-                   at<T>(gradient), device, reinterpret_cast<cudaStream_t>(stream));
+  calibration_loss(at<const T>(code), at<const U>(teacher), quantiles_of<T>(n, table, spline), stride, rows,
+                   p, bracket, tolerance, at<void>(workspace), workspace_size, at<T>(losses), at<T>(gradient),
+                   device, reinterpret_cast<cudaStream_t>(stream));
 }
 
 void calibration(Address code, bool code64, Address teacher, bool teacher64, Address table,
-                 std::int64_t stride, std::int64_t rows, std::int64_t n, double p, bool bracket,
-                 double tolerance, Address workspace, std::size_t workspace_size, Address losses,
-                 Address gradient, int device, Address stream) {
+                 const BetaSpline* spline, std::int64_t stride, std::int64_t rows, std::int64_t n, double p,
+                 bool bracket, double tolerance, Address workspace, std::size_t workspace_size,
+                 Address losses, Address gradient, int device, Address stream) {
   const auto run = code64 ? (teacher64 ? &calibrate<double, double> : &calibrate<double, float>)
                           : (teacher64 ? &calibrate<float, double> : &calibrate<float, float>);
-  run(code, teacher, table, stride, rows, n, p, bracket, tolerance, workspace, workspace_size, losses,
+  run(code, teacher, table, spline, stride, rows, n, p, bracket, tolerance, workspace, workspace_size, losses,
       gradient, device, stream);
 }
 
@@ -69,10 +76,114 @@ std::size_t wasserstein_bytes(bool real64, std::int64_t rows, std::int64_t n, st
                                                                                                weighted);
 }
 
+Similarities strip_of(Address data, std::int64_t n_items, std::int64_t stride, std::int64_t first,
+                      std::int64_t rows) {
+  return {at<const float>(data), rows, n_items - first, stride, n_items, first};
+}
+
+// The steps over strips of the matrix of all pairs of n_items, from the item `first` on.
+class PairBrackets {
+ public:
+  PairBrackets(std::int64_t n_items, std::int64_t stride, Address table, const BetaSpline* spline,
+               std::int64_t n_sums, double tolerance, Address workspace, std::size_t workspace_size,
+               int device, Address stream)
+      : n_items_(n_items),
+        stride_(stride),
+        device_(device),
+        brackets_(quantiles_of<float>(n_items * (n_items - 1) / 2, table, spline), n_sums, tolerance,
+                  at<void>(workspace), reinterpret_cast<cudaStream_t>(stream)) {
+    if (workspace_size < bytes(n_items, n_sums)) throw std::invalid_argument("the workspace is too small");
+  }
+
+  static std::size_t bytes(std::int64_t n_items, std::int64_t n_sums) {
+    return Brackets::workspace_bytes(n_items * (n_items - 1) / 2, n_sums);
+  }
+
+  void begin() {
+    guarded([&] { brackets_.begin(); });
+  }
+  void range(Address teacher, std::int64_t first, std::int64_t rows) {
+    guarded([&] { brackets_.range(strip(teacher, first, rows)); });
+  }
+  void count(Address teacher, std::int64_t first, std::int64_t rows) {
+    guarded([&] { brackets_.count(strip(teacher, first, rows)); });
+  }
+  void bracket() {
+    guarded([&] { brackets_.bracket(); });
+  }
+  void classify(Address teacher, std::int64_t first, std::int64_t rows, Address codes,
+                std::int64_t first_sum) {
+    guarded([&] {
+      brackets_.classify(strip(teacher, first, rows), at<const float>(codes), first_sum, 1, at<float>(codes));
+    });
+  }
+  void collect(Address teacher, std::int64_t first, std::int64_t rows) {
+    guarded([&] { brackets_.collect(strip(teacher, first, rows)); });
+  }
+  void settle(Address loss) {
+    guarded([&] { brackets_.settle(1, nullptr, at<float>(loss)); });
+  }
+  void add_open_pairs(Address directions, std::int64_t k, Address sums) {
+    guarded([&] { brackets_.add_open_pairs(n_items_, at<const float>(directions), k, at<long long>(sums)); });
+  }
+
+ private:
+  Similarities strip(Address data, std::int64_t first, std::int64_t rows) const {
+    return strip_of(data, n_items_, stride_, first, rows);
+  }
+  template <class Do>
+  void guarded(const Do& run) {
+    const py::gil_scoped_release unlocked;
+    const DeviceGuard guard(device_);
+    run();
+  }
+
+  std::int64_t n_items_, stride_;
+  int device_;
+  Brackets brackets_;
+};
+
+void pack(Address strip, std::int64_t n_items, std::int64_t stride, std::int64_t first, std::int64_t rows,
+          Address pairs, int device, Address stream) {
+  const DeviceGuard guard(device);
+  pack_pairs(strip_of(strip, n_items, stride, first, rows), at<float>(pairs),
+             reinterpret_cast<cudaStream_t>(stream));
+}
+
+void unpack(Address pairs, std::int64_t n_items, std::int64_t stride, std::int64_t first, std::int64_t rows,
+            Address strip, int device, Address stream) {
+  const DeviceGuard guard(device);
+  unpack_pairs(strip_of(strip, n_items, stride, first, rows), at<const float>(pairs), at<float>(strip),
+               reinterpret_cast<cudaStream_t>(stream));
+}
+
+std::int64_t sums_of_strip(std::int64_t n_items, std::int64_t stride, std::int64_t first, std::int64_t rows) {
+  return Brackets::sums_of(strip_of(0, n_items, stride, first, rows));
+}
+
 }  // namespace
 
 void register_losses(py::module_& m) {
   const py::call_guard<py::gil_scoped_release> unlocked;
+  py::class_<BetaSpline>(m, "BetaSpline")
+      .def(py::init([](Address nodes, std::int64_t n_nodes, double alpha, double beta, double floor) {
+        return BetaSpline{at<const double>(nodes), n_nodes, alpha, beta, floor};
+      }));
+  py::class_<PairBrackets>(m, "PairBrackets")
+      .def(py::init<std::int64_t, std::int64_t, Address, const BetaSpline*, std::int64_t, double, Address,
+                    std::size_t, int, Address>())
+      .def_static("workspace_bytes", &PairBrackets::bytes)
+      .def("begin", &PairBrackets::begin)
+      .def("range", &PairBrackets::range)
+      .def("count", &PairBrackets::count)
+      .def("bracket", &PairBrackets::bracket)
+      .def("classify", &PairBrackets::classify)
+      .def("collect", &PairBrackets::collect)
+      .def("settle", &PairBrackets::settle)
+      .def("add_open_pairs", &PairBrackets::add_open_pairs);
+  m.def("sums_of_strip", &sums_of_strip);
+  m.def("pack_pairs", &pack, unlocked);
+  m.def("unpack_pairs", &unpack, unlocked);
   m.def("calibration_workspace_bytes", &calibration_bytes);
   m.def("calibration_loss", &calibration, unlocked);
   m.def("wasserstein_workspace_bytes", &wasserstein_bytes);
