@@ -84,8 +84,8 @@ def wasserstein_1d(
         `x` or `y` is not floating point.
     ValueError
         The shapes do not fit each other, a sample is empty, weights are negative or all zero or require a
-        gradient, `p` is out of range, the tensors lie on different devices or on one that is neither a CPU nor
-        a CUDA device, or `reduction` is unknown.
+        gradient, `p` is out of range, the tensors lie on different devices or on one that is neither the CPU
+        nor a CUDA device, or `reduction` is unknown.
     RuntimeError
         The tensors lie on a CUDA device, and the build has no kernels for it.
 
@@ -93,8 +93,8 @@ def wasserstein_1d(
     -----
     For p = 1 the gradient is a subgradient, 0 where the two quantiles are equal. NaN in a row makes the row
     NaN. An infinite number is infinitely far from every finite one; two infinities are NaN apart. Samples of
-    different sizes are merged in integers, so that long rows do not drift. It can be differentiated once. Weights
-    on a CUDA device are not checked, since that would wait for it: a row whose weights are wrong becomes NaN.
+    different sizes are merged in integers, so that long rows do not drift. It can be differentiated once.
+    Weights on a CUDA device are not checked, since that would wait for it: where they are wrong, the row is NaN.
 
     Examples
     --------
@@ -171,8 +171,8 @@ def calibration_loss(
     For p = 1 the gradient is a subgradient: its entries are ±1/N, and 0 where s = C. NaN in s or t makes the
     loss NaN, and the gradient of its row. Infinite t are ordered like any number; an infinite s makes the
     loss infinite. It can be differentiated once. From 140,000 float32 similarities on, no sort is needed: see
-    ``csrc/wasserstein.h``. The method does not change the gradient, and the loss by less than 1e-6 of it. On a
-    CUDA device, where a check would wait for it, quantiles that are not ascending make their row NaN.
+    ``csrc/wasserstein.h``. The method does not change the gradient, and the loss by less than 1e-6 of it.
+    On a CUDA device, where a check would wait for it, quantiles that are not ascending make their row NaN.
 
     Examples
     --------
@@ -243,9 +243,9 @@ class SDCLoss(nn.Module):
     A row whose norm is below 1e-12 has cosine 0 with every other one, and no gradient flows to it.
 
     With ``pairs="all"``, float32 outputs on the CPU and a Beta distribution, tiles of similarities pass
-    through the cache: a batch of 4,096 takes less than 64 MB. On a CUDA device they do so from more than 4,096
-    rows on, and the loss then waits for the device once. Everything else, a `teacher_similarity` too, is computed
-    on the N(N − 1)/2 similarities as they are.
+    through the cache: a batch of 4,096 takes less than 64 MB. On a CUDA device they are not stored either for
+    more than 4,096 rows, and the loss then waits for the device once. Everything else, a `teacher_similarity`
+    too, is computed on the N(N − 1)/2 similarities as they are.
 
     Examples
     --------
@@ -399,13 +399,13 @@ class SDCLoss(nn.Module):
         if self.distribution is not None:
             return None
         shape = float(self.alpha), float(self.beta)
-        spline: Any
         if outputs.is_cuda:
-            spline = quantiles = device_spline(*shape, self._floor(), outputs.device)
-        else:
-            spline = beta_spline(*shape)
-            quantiles = spline, self._floor()
-        return None if spline is None else ops.sdc_loss_all(features, outputs, quantiles, self.quantization)
+            on_device = device_spline(*shape, self._floor(), outputs.device)
+            return on_device and ops.sdc_loss_all(features, outputs, on_device, self.quantization)
+        spline = beta_spline(*shape)
+        if spline is None:
+            return None
+        return ops.sdc_loss_all(features, outputs, (spline, self._floor()), self.quantization)
 
     def _composite(self, teacher: Callable[[], Tensor], outputs: Tensor) -> Tensor:
         with torch.autocast(outputs.device.type, enabled=False):  # half a mantissa would tie most cosines

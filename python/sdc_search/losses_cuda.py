@@ -1,8 +1,8 @@
 """The losses where their tensors lie on a CUDA device: memory and launches.
 
 All memory comes from torch's caching allocator, and everything is put on the current stream of the tensors'
-device. Nothing waits for it, so that a forward and a backward pass can be captured as a CUDA graph; but for all
-pairs of more than 4,096 items the forward pass does, once.
+device. Nothing waits for it, so that a forward and a backward pass can be captured as a CUDA graph; only for
+all pairs of more than 4,096 items the forward pass does, once.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _calibrate(code: Tensor, teacher: Tensor, quantiles: Tensor | Spline, p: flo
 def wasserstein_1d(
     x: Tensor, y: Tensor, x_weights: Weights, y_weights: Weights, p: float, root: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the distance of each pair of rows and its gradients, as the registered operation does on the CPU."""
+    """Give the distances of rows and their gradients, as the registered operation does on the CPU."""
     _same_device(x, y, x_weights, y_weights)
     cuda = native.usable_cuda()
     x, y = x.contiguous(), y.contiguous()
@@ -155,7 +155,7 @@ def _sdc_loss_all(
         back = (along * directions).sum(dim=1, keepdim=True)
         torch.mul(inverses, along - back * directions, out=gradient)
         gradient += loss - loss  # NaN everywhere, if the loss is
-    return loss
+    return torch.as_tensor(loss)
 
 
 def _directions(rows: Tensor) -> tuple[Tensor, Tensor]:

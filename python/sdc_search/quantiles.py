@@ -204,7 +204,7 @@ def beta_table(n: int, alpha: float, beta: float, floor: float = -1.0) -> Tensor
 def beta_spline(alpha: float, beta: float) -> core.BetaSpline | None:
     """Interpolate the quantile function with an error below 1e-10; None where that fails."""
     nodes = beta_nodes(alpha, beta)
-    return None if nodes is None else core.BetaSpline(alpha, *nodes[:2], beta, *nodes[2:])
+    return None if nodes is None else core.BetaSpline(alpha, nodes[0], nodes[1], beta, nodes[2], nodes[3])
 
 
 @lru_cache(maxsize=32)
