@@ -108,8 +108,9 @@ __device__ inline void place_in_tile(const Key (&keys)[kItems], const std::uint3
 
 // One block a row, of at most kBlockThreads * kItems numbers. Shared memory: a Tile.
 template <class Real, unsigned kItems>
-__global__ void sort_rows_in_blocks(const Real* values, std::int64_t n, const std::int32_t* needed,
-                                    KeyOf<Real>* sorted, std::uint32_t* sorted_order, std::int32_t* has_nan) {
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    sort_rows_in_blocks(const Real* values, std::int64_t n, const std::int32_t* needed, KeyOf<Real>* sorted,
+                        std::uint32_t* sorted_order, std::int32_t* has_nan) {
   if (needed != nullptr && *needed == 0) return;
   auto& tile = *dynamic_shared<Tile<KeyOf<Real>, kItems>>();
   const std::int64_t first = blockIdx.x * n;
@@ -193,10 +194,11 @@ __device__ inline std::uint32_t count_before(unsigned long long* own, unsigned t
 // Moves numbers and their indices to where one digit wants them; the first pass takes them from `values`, the
 // last needs no keys. One block a tile. Shared memory: a Tile.
 template <class Real, bool first_pass>
-__global__ void sort_pass(const Real* values, const KeyOf<Real>* keys_in, const std::uint32_t* order_in,
-                          std::int64_t n, unsigned tiles, unsigned pass, const std::int32_t* needed,
-                          const std::uint32_t* histograms, unsigned long long* progress, unsigned* tickets,
-                          KeyOf<Real>* keys_out, std::uint32_t* order_out) {
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    sort_pass(const Real* values, const KeyOf<Real>* keys_in, const std::uint32_t* order_in, std::int64_t n,
+              unsigned tiles, unsigned pass, const std::int32_t* needed, const std::uint32_t* histograms,
+              unsigned long long* progress, unsigned* tickets, KeyOf<Real>* keys_out,
+              std::uint32_t* order_out) {
   if (needed != nullptr && *needed == 0) return;
   constexpr unsigned kItems = kTileItems<Real>;
   auto& tile = *dynamic_shared<Tile<KeyOf<Real>, kItems>>();

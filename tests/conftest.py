@@ -6,9 +6,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from cuda_emulator import build_emulated_module
+import torch
+from cuda_emulator import Emulator, build_emulated_module
 from PIL import Image
 
+from sdc_search import hamming_cuda, native
 from sdc_search.native import core
 from sdc_search.plots import Curve, map_over_bits_figure
 from sdc_search.report import (
@@ -30,11 +32,6 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-@pytest.fixture(scope="session")
-def emulated_module(pytestconfig: pytest.Config) -> ModuleType:
-    return build_emulated_module(pytestconfig.cache.mkdir("cuda_emulator"))  # type: ignore[union-attr]
-
-
 @pytest.fixture(params=core.isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test at every instruction-set level of this machine."""
@@ -42,6 +39,27 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     core.set_isa(request.param)
     yield request.param
     core.set_isa(before)
+
+
+@pytest.fixture(scope="session")
+def emulated_module(pytestconfig: pytest.Config) -> ModuleType:
+    return build_emulated_module(pytestconfig.cache.mkdir("cuda_emulator"))  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def emulator(emulated_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """Let `hamming_cuda` run on the emulator, with tensors of the CPU."""
+    emulator = Emulator(emulated_module, [])
+    monkeypatch.setattr(native, "usable_cuda", lambda: emulated_module)
+    monkeypatch.setattr(hamming_cuda, "_current_stream", lambda device: 0)
+    # A workspace is uint8, and aligned as torch's allocator aligns.
+    monkeypatch.setattr(
+        hamming_cuda._Search,
+        "empty",
+        lambda self, shape, dtype: emulator.empty(shape, dtype, 16 if dtype == torch.uint8 else 0),
+    )
+    yield emulator
+    emulator.release()
 
 
 @pytest.fixture

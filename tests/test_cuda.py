@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -31,22 +30,6 @@ needs_a_gpu = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="gpu: torch finds no CUDA device"),
 ]
-
-
-@pytest.fixture
-def emulator(emulated_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """Let `hamming_cuda` run on the emulator, with tensors of the CPU."""
-    emulator = Emulator(emulated_module, [])
-    monkeypatch.setattr(native, "usable_cuda", lambda: emulated_module)
-    monkeypatch.setattr(hamming_cuda, "_current_stream", lambda device: 0)
-    # A workspace is uint8, and aligned as torch's allocator aligns.
-    monkeypatch.setattr(
-        hamming_cuda._Search,
-        "empty",
-        lambda self, shape, dtype: emulator.empty(shape, dtype, 16 if dtype == torch.uint8 else 0),
-    )
-    yield emulator
-    emulator.release()
 
 
 @dataclass

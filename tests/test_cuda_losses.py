@@ -15,7 +15,15 @@ from cuda_emulator import Emulator
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from sdc_search import beta_quantiles, calibration_loss, losses_cuda, native, ops, wasserstein_1d
+from sdc_search import (
+    SDCLoss,
+    beta_quantiles,
+    calibration_loss,
+    losses_cuda,
+    native,
+    ops,
+    wasserstein_1d,
+)
 from sdc_search.quantiles import beta_nodes, beta_spline
 
 Array = npt.NDArray[Any]
@@ -32,7 +40,9 @@ def emulator(emulated_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> It
     emulator = Emulator(emulated_module, [])
     monkeypatch.setattr(native, "usable_cuda", lambda: emulated_module)
     monkeypatch.setattr(losses_cuda, "_target", lambda tensor: (0, 0))
-    monkeypatch.setattr(losses_cuda, "_empty", lambda like, shape: emulator.empty(tuple(shape), like.dtype))
+    monkeypatch.setattr(
+        losses_cuda, "_empty", lambda like, shape: emulator.empty((*shape, 1), like.dtype).squeeze(-1)
+    )
     monkeypatch.setattr(
         losses_cuda, "_workspace", lambda like, n_bytes: emulator.empty((n_bytes,), torch.uint8, 16)
     )
@@ -107,9 +117,9 @@ class Calibration:
             torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-7, equal_nan=True)
 
 
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize("part", range(5))
 def test_emulated_calibration(emulator: Emulator, part: int) -> None:
-    for seed in range(part, 160, 8):
+    for seed in range(part, 135, 5):
         case = Calibration.of(seed)
         emulator.schedule(seed)
         code, teacher, quantiles = (
@@ -142,7 +152,7 @@ def test_emulated_brackets_and_their_fallback(
         losses_cuda, "_workspace", lambda *args: workspaces.append(make(*args)) or workspaces[-1]
     )
     n_decided = 0
-    for seed in range(36):
+    for seed in range(24):
         case = bracketed(seed)
         emulator.schedule(seed)
         tensors = (emulator.copy(tensor.numpy()) for tensor in (case.code, case.teacher, case.quantiles))
@@ -157,7 +167,7 @@ def test_emulated_brackets_and_their_fallback(
             case.check(losses, gradient)
         workspaces.clear()
         emulator.release()
-    assert n_decided > 15 if tolerance == np.inf else n_decided < 9
+    assert n_decided > 10 if tolerance == np.inf else n_decided < 7
 
 
 @dataclass
@@ -207,9 +217,9 @@ class Transport:
             torch.testing.assert_close(got, gradient, rtol=1e-4, atol=3e-5 * size, equal_nan=True)
 
 
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize("part", range(5))
 def test_emulated_wasserstein(emulator: Emulator, part: int) -> None:
-    for seed in range(part, 160, 8):
+    for seed in range(part, 95, 5):
         case = Transport.of(seed)
         emulator.schedule(seed)
         tensors = [
@@ -330,6 +340,19 @@ def test_quantiles_that_are_not_ascending_make_their_row_nan(
         assert gradient.isnan().all(dim=1).tolist() == [False, True, True]
 
 
+def test_emulated_tensors_that_are_not_contiguous(emulator: Emulator) -> None:
+    case = Calibration.of(12)
+    case = Calibration(case.code.repeat(3, 1), case.teacher.repeat(3, 1), case.quantiles, case.p)
+    rows, n = case.code.shape
+    code = emulator.empty((n, rows), case.code.dtype).T.copy_(case.code)
+    teacher = emulator.empty((rows, 2 * n), case.teacher.dtype)[:, ::2].copy_(case.teacher)
+    case.check(*losses_cuda.calibration_loss(code, teacher, case.quantiles, case.p))
+    x, y = code, emulator.empty((n, rows), torch.float32).T.copy_(case.teacher)
+    weights = emulator.copy(np.ones(n, np.float32)).expand(rows, n)
+    transport = Transport(x.float(), y, weights, None, 2.0, False)
+    transport.check(*losses_cuda.wasserstein_1d(*vars(transport).values()))
+
+
 def test_losses_without_rows(emulator: Emulator) -> None:
     x = torch.empty(0, 3)
     assert [part.shape for part in losses_cuda.calibration_loss(x, x, torch.ones(3), 1.0)] == [(0,), (0, 3)]
@@ -390,12 +413,12 @@ def test_tensors_of_a_device_reach_its_kernels(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=77))
     monkeypatch.setattr(FakeTensor, "data_ptr", lambda tensor: 11)
     with FakeTensorMode():
-        s, t = torch.empty(2, 90, device="cuda:1"), torch.empty(90, 2, device="cuda:1").T
+        s, t = torch.empty(2, 90, device="cuda:1"), torch.empty(2, 90, device="cuda:1")
         losses, gradient = losses_cuda.calibration_loss(
             s, t.double(), torch.empty(90, device="cuda:1").double(), 2.0
         )
         assert (losses.shape, gradient.shape) == ((2,), (2, 90))
-        parts = losses_cuda.wasserstein_1d(s, t[:, :80], None, s, 1.0, True)
+        parts = losses_cuda.wasserstein_1d(s, torch.empty(2, 80, device="cuda:1"), None, s, 1.0, True)
         assert [part.shape for part in parts] == [(2,), (2, 90), (2, 80)]
         assert {part.device for part in (losses, gradient, *parts)} == {torch.device("cuda:1")}
     calibration, wasserstein = recorder.calls
@@ -409,17 +432,38 @@ def test_tensors_of_a_device_reach_its_kernels(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_fake_tensors_of_a_device_have_the_right_shapes() -> None:
+@pytest.mark.parametrize("module", [None, SimpleNamespace()])
+def test_fake_tensors_of_a_device_have_the_right_shapes(
+    monkeypatch: pytest.MonkeyPatch, module: SimpleNamespace | None
+) -> None:
+    monkeypatch.setattr(native, "cuda", lambda: module)
     with FakeTensorMode():
-        s = torch.empty(3, 8, device="cuda", requires_grad=True)
-        calibration_loss(s, torch.empty(3, 8, device="cuda"), torch.empty(8, device="cuda")).backward()
-        assert s.grad is not None
-        assert (s.grad.shape, s.grad.device.type) == ((3, 8), "cuda")
+        s = torch.empty(3, 8, device="cuda")
+        value = calibration_loss(s, s, torch.empty(8, device="cuda"))
+        assert (value.shape, value.device.type) == ((), "cuda")
         assert wasserstein_1d(s, torch.empty(3, 5, device="cuda")).shape == (3,)
-        outputs = torch.empty(8, 4, device="cuda", requires_grad=True)
-        for loss in (SDCLoss(), SDCLoss(pairs="all")):
-            value = loss(torch.empty(8, 5, device="cuda"), outputs)
-            assert (value.shape, value.device.type) == ((), "cuda")
+        losses, gradient = torch.ops.sdc_search.calibration_loss(s, s, s, 1.0)
+        assert (losses.shape, gradient.shape, gradient.device.type) == ((3,), (3, 8), "cuda")
+
+
+def test_all_pairs_of_a_device_get_quantiles_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Outputs(list[None]):
+        """What of a tensor on a device is looked at."""
+
+        is_cuda, is_cpu, dtype, device = True, False, torch.float32, torch.device("cpu")
+
+    given: list[Any] = []
+    monkeypatch.setattr(ops, "sdc_loss_all", lambda f, o, quantiles, q: given.append(quantiles))
+    loss = SDCLoss(pairs="all", clip_negative_targets=True)
+    few: Any = Outputs([None] * 50)
+    many: Any = Outputs([None] * 2000)
+    for outputs in (few, few, many, many):
+        loss._fused(outputs, outputs)
+    torch.testing.assert_close(given[0], beta_quantiles(50 * 49 // 2).clamp(min=0).float())
+    assert given[0] is given[1]  # not copied to the device again
+    assert given[2][1:] == (5.0, 5.0, 0.0)
+    assert given[2].nodes is given[3].nodes
+    assert SDCLoss(pairs="all", distribution="uniform")._fused(many, many) is None
 
 
 def test_losses_of_tensors_on_two_devices() -> None:
@@ -491,9 +535,10 @@ def test_many_similarities_on_a_device_as_on_the_cpu(n: int) -> None:
         torch.testing.assert_close(gradient, wanted, rtol=1e-6, atol=0, equal_nan=True)
         again = gradient_of(lambda s, a=arguments: calibration_loss(s, *a), s.cuda())
         assert again[0].numpy().tobytes() == value.numpy().tobytes()
-        m = n // 3
-        value, gradient = gradient_of(lambda x, y=t[:m].cuda(): wasserstein_1d(x, y, 2), s.cuda())
-        wanted_value, wanted = gradient_of(lambda x, y=t[:m]: wasserstein_1d(x, y, 2), s)
+        y = t[: n // 3]
+        moved = y.cuda()
+        value, gradient = gradient_of(lambda x, y=moved: wasserstein_1d(x, y, 2), s.cuda())
+        wanted_value, wanted = gradient_of(lambda x, y=y: wasserstein_1d(x, y, 2), s)
         torch.testing.assert_close(value, wanted_value, rtol=1e-5, atol=0, equal_nan=True)
         torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-5 / n, equal_nan=True)
 

@@ -94,7 +94,7 @@ def wasserstein_1d(
     For p = 1 the gradient is a subgradient, 0 where the two quantiles are equal. NaN in a row makes the row
     NaN. An infinite number is infinitely far from every finite one; two infinities are NaN apart. Samples of
     different sizes are merged in integers, so that long rows do not drift. It can be differentiated once.
-    Weights on a CUDA device are not checked, since that would wait for it: where they are wrong, the row is NaN.
+    Weights on a CUDA device are not checked, since that would wait for it: wrong ones make their row NaN.
 
     Examples
     --------

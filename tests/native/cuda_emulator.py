@@ -109,8 +109,9 @@ class Emulator:
             return torch.empty(shape, dtype=dtype)
         self.memory.append(self.module.allocate(n_bytes, alignment or dtype.itemsize))
         buffer = (ctypes.c_uint8 * n_bytes).from_address(self.memory[-1])
-        ctypes.memset(buffer, 0x5A, n_bytes)
-        return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
+        tensor = torch.frombuffer(buffer, dtype=dtype).reshape(shape)
+        tensor.view(torch.uint8).fill_(0x5A)
+        return tensor
 
     def copy(self, array: npt.NDArray[Any]) -> torch.Tensor:
         tensor = self.empty(array.shape, torch.from_numpy(array).dtype)
