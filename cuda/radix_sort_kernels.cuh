@@ -108,37 +108,38 @@ __device__ inline void place_in_tile(const Key (&keys)[kItems], const std::uint3
 
 // One block a row, of at most kBlockThreads * kItems numbers. Shared memory: a Tile.
 template <class Real, unsigned kItems>
-__global__ void __launch_bounds__(kBlockThreads, 2)
-    sort_rows_in_blocks(const Real* values, std::int64_t n, const std::int32_t* needed, KeyOf<Real>* sorted,
-                        std::uint32_t* sorted_order, std::int32_t* has_nan) {
+__global__ void sort_rows_in_blocks(const Real* values, std::int64_t n, const std::int32_t* needed,
+                                    KeyOf<Real>* sorted, std::uint32_t* sorted_order, std::int32_t* has_nan) {
   if (needed != nullptr && *needed == 0) return;
   auto& tile = *dynamic_shared<Tile<KeyOf<Real>, kItems>>();
   const std::int64_t first = blockIdx.x * n;
   KeyOf<Real> keys[kItems];
-  std::uint32_t order[kItems], ranks[kItems];
 #pragma unroll
   for (unsigned i = 0; i < kItems; ++i) {
-    order[i] = place_of<kItems>(i);
+    const unsigned place = place_of<kItems>(i);
     // What is beyond the row comes last: its keys are the largest, and the sort is stable.
-    keys[i] = order[i] < n ? order_key(values[first + order[i]]) : ~KeyOf<Real>{0};
-    if (order[i] < n && keys[i] == ~KeyOf<Real>{0}) has_nan[blockIdx.x] = 1;
+    keys[i] = place < n ? order_key(values[first + place]) : ~KeyOf<Real>{0};
+    if (place < n && keys[i] == ~KeyOf<Real>{0}) has_nan[blockIdx.x] = 1;
+    tile.order[place] = place;
   }
+#pragma unroll 1  // which would want more registers than there are
   for (unsigned pass = 0; pass < kPasses<Real>; ++pass) {
+    std::uint32_t order[kItems], ranks[kItems];
     rank_by_digit(keys, pass, tile, ranks);
+#pragma unroll
+    for (unsigned i = 0; i < kItems; ++i) order[i] = tile.order[place_of<kItems>(i)];
+    __syncthreads();
     place_in_tile(keys, order, ranks, tile);
     __syncthreads();
 #pragma unroll
-    for (unsigned i = 0; i < kItems; ++i) {
-      keys[i] = tile.keys[place_of<kItems>(i)];
-      order[i] = tile.order[place_of<kItems>(i)];
-    }
+    for (unsigned i = 0; i < kItems; ++i) keys[i] = tile.keys[place_of<kItems>(i)];
   }
 #pragma unroll
   for (unsigned i = 0; i < kItems; ++i) {
     const unsigned place = place_of<kItems>(i);
     if (place >= n) continue;
-    if (sorted != nullptr) sorted[first + place] = keys[i];
-    sorted_order[first + place] = order[i];
+    sorted[first + place] = keys[i];
+    sorted_order[first + place] = tile.order[place];
   }
 }
 
@@ -191,14 +192,13 @@ __device__ inline std::uint32_t count_before(unsigned long long* own, unsigned t
   return before;
 }
 
-// Moves numbers and their indices to where one digit wants them; the first pass takes them from `values`, the
-// last needs no keys. One block a tile. Shared memory: a Tile.
+// Moves numbers and their indices to where one digit wants them; the first pass takes them from `values`. One
+// block a tile. Shared memory: a Tile.
 template <class Real, bool first_pass>
-__global__ void __launch_bounds__(kBlockThreads, 2)
-    sort_pass(const Real* values, const KeyOf<Real>* keys_in, const std::uint32_t* order_in, std::int64_t n,
-              unsigned tiles, unsigned pass, const std::int32_t* needed, const std::uint32_t* histograms,
-              unsigned long long* progress, unsigned* tickets, KeyOf<Real>* keys_out,
-              std::uint32_t* order_out) {
+__global__ void sort_pass(const Real* values, const KeyOf<Real>* keys_in, const std::uint32_t* order_in,
+                          std::int64_t n, unsigned tiles, unsigned pass, const std::int32_t* needed,
+                          const std::uint32_t* histograms, unsigned long long* progress, unsigned* tickets,
+                          KeyOf<Real>* keys_out, std::uint32_t* order_out) {
   if (needed != nullptr && *needed == 0) return;
   constexpr unsigned kItems = kTileItems<Real>;
   auto& tile = *dynamic_shared<Tile<KeyOf<Real>, kItems>>();
@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   for (unsigned place = threadIdx.x; place < size; place += kBlockThreads) {
     const KeyOf<Real> key = tile.keys[place];
     const std::int64_t at = row * n + (tile.starts[digit_of(key, pass)] + place);
-    if (keys_out != nullptr) keys_out[at] = key;
+    keys_out[at] = key;
     order_out[at] = tile.order[place];
   }
 }
