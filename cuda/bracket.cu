@@ -19,9 +19,8 @@ std::uint32_t bins_for(std::int64_t n) {
   return bins;
 }
 
-unsigned list_blocks() {
-  int device = 0, count = 0;
-  check(cudaGetDevice(&device));
+unsigned list_blocks(int device) {
+  int count = 0;
   check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
   return static_cast<unsigned>(kListBlocksPerMultiprocessor * count);
 }
@@ -33,8 +32,13 @@ struct Brackets::Memory : BracketMemory {
 };
 
 Brackets::Brackets(const Quantiles<float>& quantiles, std::int64_t n_sums, double tolerance, void* workspace,
-                   cudaStream_t stream)
-    : quantiles_(quantiles), n_sums_(n_sums), tolerance_(tolerance), workspace_(workspace), stream_(stream) {}
+                   int device, cudaStream_t stream)
+    : quantiles_(quantiles),
+      n_sums_(n_sums),
+      tolerance_(tolerance),
+      workspace_(workspace),
+      device_(device),
+      stream_(stream) {}
 
 Brackets::Memory Brackets::memory_of(std::int64_t n, std::int64_t n_sums, void* workspace) {
   Parts parts(workspace);
@@ -70,21 +74,25 @@ const std::int32_t* Brackets::undecided() const {
 }
 
 void Brackets::begin() {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
   check(cudaMemsetAsync(workspace_, 0, memory.zeroed_bytes, stream_));
 }
 
 void Brackets::range(const Similarities& block) {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
   launch(similarity_range, blocks_of(block), kBlockThreads, 0, stream_, block, memory.state);
 }
 
 void Brackets::count(const Similarities& block) {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
   launch(count_bins, blocks_of(block), kBlockThreads, 0, stream_, block, memory);
 }
 
 void Brackets::bracket() {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
   launch(begin_ranks, 1, kScanThreads, 2 * kLanes * sizeof(std::uint32_t), stream_, memory);
   launch(fill_brackets, memory.n_bins / kBinsPerBlock, kBlockThreads, kBlockWarps * sizeof(double), stream_,
@@ -93,28 +101,32 @@ void Brackets::bracket() {
 
 void Brackets::classify(const Similarities& block, const float* codes, std::int64_t first_sum, float unit,
                         float* out) {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
   launch(cuda::classify, blocks_of(block), kBlockThreads, kBlockWarps * sizeof(double), stream_, block, codes,
          first_sum, unit, memory, out);
 }
 
 void Brackets::collect(const Similarities& block) {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
   launch(collect_open_bins, blocks_of(block), kBlockThreads, 0, stream_, block, memory);
 }
 
 void Brackets::settle(float unit, float* out, float* loss) {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
-  launch(resolve, list_blocks(), kBlockThreads, 0, stream_, memory, quantiles_, unit, out);
+  launch(resolve, list_blocks(device_), kBlockThreads, 0, stream_, memory, quantiles_, unit, out);
   launch(cuda::settle, 1, kBlockThreads, kBlockWarps * sizeof(double), stream_, memory, quantiles_, n_sums_,
          tolerance_, loss);
 }
 
 void Brackets::add_open_pairs(std::int64_t n_items, const float* directions, std::int64_t k,
                               long long* sums) {
+  const DeviceGuard guard(device_);
   const Memory memory = memory_of(quantiles_.n, n_sums_, workspace_);
-  launch(cuda::add_open_pairs, list_blocks(), kBlockThreads, 0, stream_, memory, n_items, directions, k,
-         sums);
+  launch(cuda::add_open_pairs, list_blocks(device_), kBlockThreads, 0, stream_, memory, n_items, directions,
+         k, sums);
 }
 
 }  // namespace sdc::cuda

@@ -26,7 +26,7 @@ class Brackets {
   // decide where their loss is off by less than `tolerance` of it. Memory as in workspace_bytes, aligned to
   // 16 bytes.
   Brackets(const Quantiles<float>& quantiles, std::int64_t n_sums, double tolerance, void* workspace,
-           cudaStream_t stream);
+           int device, cudaStream_t stream);
   static std::size_t workspace_bytes(std::int64_t n, std::int64_t n_sums);
   static std::int64_t sums_of(const Similarities& block);
 
@@ -57,6 +57,7 @@ class Brackets {
   std::int64_t n_sums_;
   double tolerance_;
   void* workspace_;
+  int device_;
   cudaStream_t stream_;
 };
 

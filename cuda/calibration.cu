@@ -54,14 +54,15 @@ void sorted_rows(const T* code, const U* teacher, const Quantiles<T>& quantiles,
 }
 
 void bracketed_row(const float* code, const float* teacher, const Quantiles<float>& quantiles,
-                   double tolerance, void* workspace, float* loss, float* gradient, cudaStream_t stream) {
+                   double tolerance, void* workspace, float* loss, float* gradient, int device,
+                   cudaStream_t stream) {
   const std::int64_t n = quantiles.n;
   const Similarities row = row_of(teacher, n);
   const std::int64_t n_sums = Brackets::sums_of(row);
   Parts parts(workspace);
   void* memory = parts.take<unsigned char>(static_cast<std::int64_t>(Brackets::workspace_bytes(n, n_sums)));
   const float unit = static_cast<float>(1 / static_cast<double>(n));
-  Brackets brackets(quantiles, n_sums, tolerance, memory, stream);
+  Brackets brackets(quantiles, n_sums, tolerance, memory, device, stream);
   brackets.begin();
   brackets.range(row);
   brackets.count(row);
@@ -104,7 +105,7 @@ void calibration_loss(const T* code, const U* teacher, const Quantiles<T>& quant
         Quantiles<T> own = quantiles;
         if (own.table != nullptr) own.table += row * quantile_stride;
         bracketed_row(code + row * n, teacher + row * n, own, tolerance, workspace, losses + row,
-                      gradient == nullptr ? nullptr : gradient + row * n, stream);
+                      gradient == nullptr ? nullptr : gradient + row * n, device, stream);
       }
       return;
     }

@@ -4,11 +4,14 @@
 
 namespace sdc::cuda {
 
-void pack_pairs(const Similarities& strip, float* pairs, cudaStream_t stream) {
+void pack_pairs(const Similarities& strip, float* pairs, int device, cudaStream_t stream) {
+  const DeviceGuard guard(device);
   launch(pack_strip, blocks_of(strip), kBlockThreads, 0, stream, strip, pairs);
 }
 
-void unpack_pairs(const Similarities& strip, const float* pairs, float* out, cudaStream_t stream) {
+void unpack_pairs(const Similarities& strip, const float* pairs, float* out, int device,
+                  cudaStream_t stream) {
+  const DeviceGuard guard(device);
   launch(unpack_strip, blocks_of(strip), kBlockThreads, 0, stream, strip, pairs, out);
 }
 

@@ -9,9 +9,9 @@
 namespace sdc::cuda {
 
 // pairs[index] = the strip's number there.
-void pack_pairs(const Similarities& strip, float* pairs, cudaStream_t stream);
+void pack_pairs(const Similarities& strip, float* pairs, int device, cudaStream_t stream);
 
 // The strip's numbers = pairs[index], 0 where there is no pair.
-void unpack_pairs(const Similarities& strip, const float* pairs, float* out, cudaStream_t stream);
+void unpack_pairs(const Similarities& strip, const float* pairs, float* out, int device, cudaStream_t stream);
 
 }  // namespace sdc::cuda

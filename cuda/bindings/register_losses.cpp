@@ -5,7 +5,6 @@
 
 #include "../bracket.h"
 #include "../calibration.h"
-#include "../launch.cuh"
 #include "../pairs.h"
 #include "../wasserstein.h"
 
@@ -89,9 +88,8 @@ class PairBrackets {
                int device, Address stream)
       : n_items_(n_items),
         stride_(stride),
-        device_(device),
         brackets_(quantiles_of<float>(n_items * (n_items - 1) / 2, table, spline), n_sums, tolerance,
-                  at<void>(workspace), reinterpret_cast<cudaStream_t>(stream)) {
+                  at<void>(workspace), device, reinterpret_cast<cudaStream_t>(stream)) {
     if (workspace_size < bytes(n_items, n_sums)) throw std::invalid_argument("the workspace is too small");
   }
 
@@ -99,62 +97,45 @@ class PairBrackets {
     return Brackets::workspace_bytes(n_items * (n_items - 1) / 2, n_sums);
   }
 
-  void begin() {
-    guarded([&] { brackets_.begin(); });
-  }
+  void begin() { brackets_.begin(); }
   void range(Address teacher, std::int64_t first, std::int64_t rows) {
-    guarded([&] { brackets_.range(strip(teacher, first, rows)); });
+    brackets_.range(strip(teacher, first, rows));
   }
   void count(Address teacher, std::int64_t first, std::int64_t rows) {
-    guarded([&] { brackets_.count(strip(teacher, first, rows)); });
+    brackets_.count(strip(teacher, first, rows));
   }
-  void bracket() {
-    guarded([&] { brackets_.bracket(); });
-  }
+  void bracket() { brackets_.bracket(); }
   void classify(Address teacher, std::int64_t first, std::int64_t rows, Address codes,
                 std::int64_t first_sum) {
-    guarded([&] {
-      brackets_.classify(strip(teacher, first, rows), at<const float>(codes), first_sum, 1, at<float>(codes));
-    });
+    brackets_.classify(strip(teacher, first, rows), at<const float>(codes), first_sum, 1, at<float>(codes));
   }
   void collect(Address teacher, std::int64_t first, std::int64_t rows) {
-    guarded([&] { brackets_.collect(strip(teacher, first, rows)); });
+    brackets_.collect(strip(teacher, first, rows));
   }
-  void settle(Address loss) {
-    guarded([&] { brackets_.settle(1, nullptr, at<float>(loss)); });
-  }
+  void settle(Address loss) { brackets_.settle(1, nullptr, at<float>(loss)); }
   void add_open_pairs(Address directions, std::int64_t k, Address sums) {
-    guarded([&] { brackets_.add_open_pairs(n_items_, at<const float>(directions), k, at<long long>(sums)); });
+    brackets_.add_open_pairs(n_items_, at<const float>(directions), k, at<long long>(sums));
   }
 
  private:
   Similarities strip(Address data, std::int64_t first, std::int64_t rows) const {
     return strip_of(data, n_items_, stride_, first, rows);
   }
-  template <class Do>
-  void guarded(const Do& run) {
-    const py::gil_scoped_release unlocked;
-    const DeviceGuard guard(device_);
-    run();
-  }
 
   std::int64_t n_items_, stride_;
-  int device_;
   Brackets brackets_;
 };
 
 void pack(Address strip, std::int64_t n_items, std::int64_t stride, std::int64_t first, std::int64_t rows,
           Address pairs, int device, Address stream) {
-  const DeviceGuard guard(device);
-  pack_pairs(strip_of(strip, n_items, stride, first, rows), at<float>(pairs),
+  pack_pairs(strip_of(strip, n_items, stride, first, rows), at<float>(pairs), device,
              reinterpret_cast<cudaStream_t>(stream));
 }
 
 void unpack(Address pairs, std::int64_t n_items, std::int64_t stride, std::int64_t first, std::int64_t rows,
             Address strip, int device, Address stream) {
-  const DeviceGuard guard(device);
   unpack_pairs(strip_of(strip, n_items, stride, first, rows), at<const float>(pairs), at<float>(strip),
-               reinterpret_cast<cudaStream_t>(stream));
+               device, reinterpret_cast<cudaStream_t>(stream));
 }
 
 std::int64_t sums_of_strip(std::int64_t n_items, std::int64_t stride, std::int64_t first, std::int64_t rows) {
@@ -173,14 +154,14 @@ void register_losses(py::module_& m) {
       .def(py::init<std::int64_t, std::int64_t, Address, const BetaSpline*, std::int64_t, double, Address,
                     std::size_t, int, Address>())
       .def_static("workspace_bytes", &PairBrackets::bytes)
-      .def("begin", &PairBrackets::begin)
-      .def("range", &PairBrackets::range)
-      .def("count", &PairBrackets::count)
-      .def("bracket", &PairBrackets::bracket)
-      .def("classify", &PairBrackets::classify)
-      .def("collect", &PairBrackets::collect)
-      .def("settle", &PairBrackets::settle)
-      .def("add_open_pairs", &PairBrackets::add_open_pairs);
+      .def("begin", &PairBrackets::begin, unlocked)
+      .def("range", &PairBrackets::range, unlocked)
+      .def("count", &PairBrackets::count, unlocked)
+      .def("bracket", &PairBrackets::bracket, unlocked)
+      .def("classify", &PairBrackets::classify, unlocked)
+      .def("collect", &PairBrackets::collect, unlocked)
+      .def("settle", &PairBrackets::settle, unlocked)
+      .def("add_open_pairs", &PairBrackets::add_open_pairs, unlocked);
   m.def("sums_of_strip", &sums_of_strip);
   m.def("pack_pairs", &pack, unlocked);
   m.def("unpack_pairs", &unpack, unlocked);

@@ -75,6 +75,7 @@ def calibration_loss(
     teacher: int,
     teacher64: bool,
     table: int,
+    spline: BetaSpline | None,
     stride: int,
     rows: int,
     n: int,
@@ -109,4 +110,41 @@ def wasserstein_1d(
     device: int,
     stream: int,
     /,
+) -> None: ...
+
+class BetaSpline:
+    def __init__(self, nodes: int, n_nodes: int, alpha: float, beta: float, floor: float, /) -> None: ...
+
+class PairBrackets:
+    def __init__(
+        self,
+        n_items: int,
+        stride: int,
+        table: int,
+        spline: BetaSpline | None,
+        n_sums: int,
+        tolerance: float,
+        workspace: int,
+        workspace_size: int,
+        device: int,
+        stream: int,
+        /,
+    ) -> None: ...
+    @staticmethod
+    def workspace_bytes(n_items: int, n_sums: int, /) -> int: ...
+    def begin(self) -> None: ...
+    def range(self, teacher: int, first: int, rows: int, /) -> None: ...
+    def count(self, teacher: int, first: int, rows: int, /) -> None: ...
+    def bracket(self) -> None: ...
+    def classify(self, teacher: int, first: int, rows: int, codes: int, first_sum: int, /) -> None: ...
+    def collect(self, teacher: int, first: int, rows: int, /) -> None: ...
+    def settle(self, loss: int, /) -> None: ...
+    def add_open_pairs(self, directions: int, k: int, sums: int, /) -> None: ...
+
+def sums_of_strip(n_items: int, stride: int, first: int, rows: int, /) -> int: ...
+def pack_pairs(
+    strip: int, n_items: int, stride: int, first: int, rows: int, pairs: int, device: int, stream: int, /
+) -> None: ...
+def unpack_pairs(
+    pairs: int, n_items: int, stride: int, first: int, rows: int, strip: int, device: int, stream: int, /
 ) -> None: ...
