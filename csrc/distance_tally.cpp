@@ -193,13 +193,7 @@ class TallyWorker {
  private:
   void count_block(const RowBatch& batch, std::size_t first, std::size_t n) {
     const SlicedKernel& s = *tile_.sliced;
-    const std::uint8_t* codes = batch.codes + first * tile_.bytes;
-    const std::size_t block = static_cast<std::size_t>(tile_.kernels.block_codes());
-    if (n < block) {
-      std::copy_n(codes, n * tile_.bytes, padded_block_.get());
-      std::fill_n(padded_block_.get() + n * tile_.bytes, (block - n) * tile_.bytes, std::uint8_t{0});
-      codes = padded_block_.get();
-    }
+    const std::uint8_t* codes = tile_.whole_block(batch.codes + first * tile_.bytes, n, padded_block_.get());
     s.build(codes, planes_.get(), tables_.get());
     const auto masks = reinterpret_cast<std::uint64_t*>(masks_.get());
     const std::size_t n_found = s.scan(tables_.get(), records_.data(), thresholds_.sliced.data(),

@@ -50,7 +50,8 @@ class Scanner {
         hits_(hits),
         budget_(budget),
         n_queries_(tile.n),
-        found_(kDirectRows) {
+        direct_rows_(tile.n == 1 ? kSingleRows : std::min(kDirectRows, kDirectBytes / tile.bytes)),
+        found_(direct_rows_) {
     if (tile.sliced == nullptr) return;
     const SlicedKernel& s = *tile.sliced;
     const std::size_t block = static_cast<std::size_t>(tile.kernels.block_codes());
@@ -80,8 +81,8 @@ class Scanner {
 
   // Thresholds that keep the best k of all rows, from the first rows of a batch that is yet to be scanned.
   void lower_thresholds(const RowBatch& batch, std::int64_t k) {
-    const std::size_t n =
-        std::min<std::size_t>(batch.n, std::max<std::size_t>(256, 2 * static_cast<std::size_t>(k)));
+    const std::size_t n = std::min<std::size_t>(
+        batch.n, std::max<std::size_t>(tile_.n == 1 ? 4096 : 256, 2 * static_cast<std::size_t>(k)));
     if (static_cast<std::int64_t>(n) < k || mask_of_hits_ != nullptr) return;
     std::vector<std::uint16_t> distances(n);
     std::vector<std::uint32_t> histogram(8 * tile_.bytes + 1);
@@ -101,6 +102,8 @@ class Scanner {
   // Small enough that a tile of codes stays in the first-level cache while every query passes over it.
   static constexpr std::size_t kDirectBytes = 16 << 10;
   static constexpr std::size_t kDirectRows = 2048;
+  // One query alone reads them once: it only wants few calls, yet thresholds that follow what was found.
+  static constexpr std::size_t kSingleRows = 8192;
   static constexpr std::size_t kVerifiedAtOnce = 32;
 
   void keep_budget() {
@@ -166,9 +169,8 @@ class Scanner {
   }
 
   void scan_direct(const RowBatch& batch, const std::vector<std::uint32_t>& queries) {
-    const std::size_t rows = std::min(kDirectRows, kDirectBytes / tile_.bytes);
-    for (std::size_t i = 0; i < batch.n; i += rows) {
-      const std::size_t n = std::min(rows, batch.n - i);
+    for (std::size_t i = 0; i < batch.n; i += direct_rows_) {
+      const std::size_t n = std::min(direct_rows_, batch.n - i);
       const std::uint8_t* codes = batch.codes + i * tile_.bytes;
       for (const std::uint32_t q : queries) {
         if (hits_.threshold(q) < 0) continue;
@@ -183,13 +185,7 @@ class Scanner {
 
   void scan_block(const RowBatch& batch, std::size_t first, std::size_t n) {
     const SlicedKernel& s = *tile_.sliced;
-    const std::uint8_t* codes = batch.codes + first * tile_.bytes;
-    const std::size_t block = static_cast<std::size_t>(tile_.kernels.block_codes());
-    if (n < block) {
-      std::copy_n(codes, n * tile_.bytes, padded_block_.get());
-      std::fill_n(padded_block_.get() + n * tile_.bytes, (block - n) * tile_.bytes, std::uint8_t{0});
-      codes = padded_block_.get();
-    }
+    const std::uint8_t* codes = tile_.whole_block(batch.codes + first * tile_.bytes, n, padded_block_.get());
     list_queries();
     if (!direct_queries_.empty()) {
       const std::int64_t* rows = batch.rows == nullptr ? nullptr : batch.rows + first;
@@ -224,6 +220,7 @@ class Scanner {
   AlignedBytes padded_block_, planes_, tables_, masks_;
   std::vector<std::uint32_t> with_candidates_;
   std::vector<Hit> block_hits_;
+  std::size_t direct_rows_;  // compared at once
   std::vector<std::uint64_t> found_;
 };
 

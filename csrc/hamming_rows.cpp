@@ -73,7 +73,7 @@ void RowReader::start(std::int64_t first, std::int64_t last) {
 
 bool RowReader::next(RowBatch& batch) {
   if (mask_ != nullptr) return next_masked(batch);
-  const std::int64_t n = std::min(in_place_ ? kBatchRows : padded_rows_, last_ - at_);
+  const std::int64_t n = in_place_ ? last_ - at_ : std::min(padded_rows_, last_ - at_);
   if (n <= 0) return false;
   const std::uint8_t* codes = codes_.data + at_ * codes_.n_bytes;
   if (!in_place_) {
@@ -94,12 +94,16 @@ void RowReader::gather(std::size_t n) {
   std::uint64_t kept[n_words] = {};
   std::memset(kept, 0xFF, static_cast<std::size_t>(codes_.n_bytes));
   const std::uint8_t* end = codes_.data + codes_.n * codes_.n_bytes;
-  const auto code_of = [&](std::size_t i) { return codes_.data + rows_[i] * codes_.n_bytes; };
+  // Copies, since what is written might be anything but those.
+  const auto code_of = [data = codes_.data, rows = rows_.get(), n_bytes = codes_.n_bytes](std::size_t i) {
+    return data + rows[i] * n_bytes;
+  };
   std::size_t n_whole = n;
   while (n_whole > 0 && end - code_of(n_whole - 1) < bytes) --n_whole;
   std::uint8_t* out = buffer_.get();
   for (std::size_t i = 0; i < n_whole; ++i, out += bytes) {
-    __builtin_prefetch(code_of(std::min(i + ahead, n - 1)));
+    // The processor itself looks far enough ahead over short codes.
+    if constexpr (bytes > 16) __builtin_prefetch(code_of(std::min(i + ahead, n - 1)));
     const std::uint8_t* code = code_of(i);
     for (std::size_t w = 0; w < n_words; ++w) {
       std::uint64_t word = 0;

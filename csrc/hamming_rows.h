@@ -57,7 +57,7 @@ class PackedMask {
 };
 
 // Reads the rows of one unit after another; one reader a worker. The batches of a unit come in ascending
-// order of rows, of at most 2 kBatchRows rows, and stay valid until the next.
+// order of rows, of at most 2 kBatchRows rows where they are copied, and stay valid until the next.
 class RowReader {
  public:
   static constexpr std::int64_t kBatchRows = 4096;

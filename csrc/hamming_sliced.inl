@@ -346,10 +346,10 @@ SDC_TARGET std::size_t within(const std::uint8_t* codes, std::size_t n, const st
 SDC_TARGET inline std::int64_t count_bits(const std::uint8_t* data, std::size_t n) {
   std::int64_t count = 0;
   std::size_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, data + i, 8);
-    count += popcount(word);
+  for (; i + 32 <= n; i += 32) {
+    std::uint64_t words[4];
+    std::memcpy(words, data + i, 32);
+    count += (popcount(words[0]) + popcount(words[1])) + (popcount(words[2]) + popcount(words[3]));
   }
   for (; i < n; ++i) count += popcount(data[i]);
   return count;

@@ -1,5 +1,6 @@
 #include "hamming_tile.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -42,6 +43,15 @@ QueryTile::QueryTile(const HammingKernels& level, Method method, int code_class,
   if (sliced == nullptr) return;
   records.resize(n * sliced->record_length);
   for (std::size_t q = 0; q < n; ++q) sliced->encode(code(q), &records[q * sliced->record_length]);
+}
+
+const std::uint8_t* QueryTile::whole_block(const std::uint8_t* rows, std::size_t n_rows,
+                                           std::uint8_t* padded) const {
+  const std::size_t block = static_cast<std::size_t>(kernels.block_codes());
+  if (n_rows >= block) return rows;
+  std::copy_n(rows, n_rows * bytes, padded);
+  std::fill_n(padded + n_rows * bytes, (block - n_rows) * bytes, std::uint8_t{0});
+  return padded;
 }
 
 }  // namespace sdc

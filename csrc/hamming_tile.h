@@ -22,6 +22,10 @@ struct QueryTile {
 
   const std::uint8_t* code(std::size_t q) const { return &codes[q * bytes]; }
 
+  // The rows' codes as a block for the sliced kernels: where they are fewer, copied to `padded`, which has
+  // room for a block, with zero bytes behind them.
+  const std::uint8_t* whole_block(const std::uint8_t* rows, std::size_t n_rows, std::uint8_t* padded) const;
+
   const HammingKernels& kernels;
   const DirectKernel& direct;
   const SlicedKernel* sliced;  // null: all the direct way

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sdc_search.benchmarks import machine, metric_peers, peers, tables, timing
+from sdc_search.benchmarks import command, machine, metric_peers, peers, tables, timing
 from sdc_search.benchmarks.cases import Case, Contender, Result, Trial, WrongAnswerError, run_case
 from sdc_search.benchmarks.code_data import database, query_codes
 from sdc_search.benchmarks.hamming import hamming_cases
@@ -293,6 +293,21 @@ def test_the_command_from_end_to_end(tmp_path: Path) -> None:
     assert "| batch-k10-64 |" in (tmp_path / "out" / "results.md").read_text()
     with Image.open(tmp_path / "out" / "hamming.png") as image:
         assert image.width > 1.5 * image.height
+
+
+def test_a_run_that_is_interrupted_keeps_what_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> Trial:
+        raise KeyboardInterrupt
+
+    done = sleepy_case({"ours": 1, "peer": 1})
+    cases = [done, replace(done, name="interrupted", prepare=interrupted)]
+    monkeypatch.setattr("sdc_search.benchmarks.hamming.hamming_cases", lambda *_: cases)
+    with pytest.raises(KeyboardInterrupt):
+        command.hamming(out=tmp_path, quiet=True)
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert [result["name"] for result in document["results"]] == ["sleepy"]
 
 
 def test_the_command_of_the_losses_from_end_to_end(tmp_path: Path) -> None:

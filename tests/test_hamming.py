@@ -216,6 +216,16 @@ def test_masked_topk(isa: str, n: int, n_bytes: int, rng: np.random.Generator) -
                 assert_masked_topk(codes, queries, k, mask, threads)
 
 
+def test_sparse_masks_by_density_and_place(isa: str, rng: np.random.Generator) -> None:
+    n = 3 * 8192 + 4096 + 77
+    codes, queries = uniform(rng, n, 8), uniform(rng, 1, 8)
+    crowded = rng.random(n) < 0.01
+    crowded[9_000:9_500] = True
+    whole_bytes = np.repeat(rng.random(n // 8 + 1) < 0.05, 8)[:n]
+    for mask in (*(rng.random(n) < share for share in (0.001, 0.02, 0.05, 0.1, 0.2)), crowded, whole_bytes):
+        assert_masked_topk(codes, queries, n, mask, threads=2)
+
+
 def assert_range(
     codes: Codes, queries: Codes, radius: int, mask: npt.NDArray[np.bool_] | None = None, threads: int = 1
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -105,7 +106,8 @@ def _check_codes(name: str, dtype: object, shape: tuple[int, ...], n_bytes: int 
         raise ValueError(f"{name} must have {n_bytes} bytes a code, got {shape[1]}")
 
 
-def _dtype_name(dtype: object) -> str:
+@lru_cache
+def _dtype_name(dtype: object) -> str:  # which numpy takes several µs to write
     return str(dtype).removeprefix("torch.")
 
 

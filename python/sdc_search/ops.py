@@ -73,7 +73,7 @@ class _NoDerivative(torch.autograd.Function):
 
 def is_eager(*tensors: Tensor) -> bool:
     """Whether the tensors hold numbers in the CPU's memory that can be read right now."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():  # other tracers show by their tensors or their dispatch mode
         return False
     for tensor in tensors:
         if type(tensor) not in _PLAIN_TYPES or not tensor.is_cpu:
@@ -107,7 +107,7 @@ def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float)
     """
     if is_eager(code, teacher, quantiles):
         if code.requires_grad and torch.is_grad_enabled():
-            loss: Tensor = _CalibrationLoss.call(code, teacher, quantiles, p)
+            loss: Tensor = _CalibrationLoss.call(code, (teacher, quantiles, p))
             return loss
         return _calibrate(code, teacher, quantiles, p, None, None)
     if not (_has_kernels(code) or torch.compiler.is_compiling()):
@@ -200,22 +200,27 @@ def _calibrate(
 
 
 class _CalibrationLoss(_EagerFunction):
-    """Keeps the gradient for the way back, as signs where it is long and p = 1."""
+    """Keeps the gradient for the way back, as signs where it is long and p = 1.
+
+    The constants come in one tuple: what `apply` does for each tensor takes longer than this saves names.
+    """
 
     @staticmethod
-    def forward(ctx: Any, code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
+    def forward(ctx: Any, code: Tensor, constants: tuple[Tensor, Tensor, float]) -> Tensor:
+        teacher, quantiles, p = constants
+        code = code.contiguous()
         if p == 1 and code.numel() >= _BYTES_FROM:
             ctx.real = code.dtype
             ctx.kept = torch.empty(code.shape, dtype=torch.int8)
             return _calibrate(code, teacher, quantiles, p, ctx.kept, None)
-        ctx.kept = _empty(code)
+        ctx.kept = torch.empty_like(code)
         return _calibrate(code, teacher, quantiles, p, None, ctx.kept)
 
     @staticmethod
-    def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         kept = ctx.kept
         if kept.dtype is not torch.int8:
-            return _scaled(kept, grad), None, None, None
+            return _scaled(kept, grad), None
         gradient = torch.empty(kept.shape, dtype=ctx.real)
         n = kept.numel()
         core.scale_signs(
@@ -226,7 +231,7 @@ class _CalibrationLoss(_EagerFunction):
             gradient.data_ptr(),
             ctx.real is torch.float64,
         )
-        return gradient, None, None, None
+        return gradient, None
 
 
 def _transport(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -342,8 +342,11 @@ def _run(
         print_lines(case.name for case in chosen)
         return
     make_directory(out, "--out")
-    results, failures = _measure(chosen, scale, threads, quiet=quiet)
+    results: list[Result] = []
+    failures: list[str] = []
     settings = {"suite": suite.name, "scale": scale.value, "threads": threads, "failures": failures}
+    for _ in _measure(chosen, scale, threads, results, failures, quiet=quiet):
+        _write_json(results, settings, suite.peers, out)  # so that a run that is ended keeps what it has
     _report(results, settings, suite.peers, suite.draw, out, quiet=quiet, json_output=json_output)
     if failures:
         raise InputError("; ".join(failures))
@@ -367,12 +370,17 @@ def _choose(cases: Sequence[Case], patterns: str) -> list[Case]:
 
 
 def _measure(
-    cases: Sequence[Case], scale: Scale, threads: int, *, quiet: bool
-) -> tuple[list[Result], list[str]]:
-    """Run the cases; a wrong answer costs its own case, not the hour that the others took."""
+    cases: Sequence[Case],
+    scale: Scale,
+    threads: int,
+    results: list[Result],
+    failures: list[str],
+    *,
+    quiet: bool,
+) -> Iterator[None]:
+    """Run the cases, yielding after each; a wrong answer costs its own case, not the hour of the others."""
     from sdc_search.benchmarks.cases import BUDGETS, WrongAnswerError, run_case
 
-    results, failures = [], []
     with progress(len(cases), quiet=quiet, log=True) as report:
         for done, case in enumerate(cases):
             report(case.name, done)
@@ -380,7 +388,21 @@ def _measure(
                 results.append(run_case(case, threads, BUDGETS[scale.value]))
             except WrongAnswerError as error:
                 failures.append(str(error))
-    return results, failures
+            yield
+
+
+def _write_json(
+    results: Sequence[Result], settings: dict[str, Any], peers: tuple[str, ...], out: Path
+) -> dict[str, Any]:
+    """Write results.json and return what it holds."""
+    from sdc_search.atomic_files import atomic_file
+    from sdc_search.benchmarks import tables
+    from sdc_search.benchmarks.machine import describe
+
+    document = tables.document(describe(peers), results, **settings)
+    with atomic_file(out / "results.json") as file:
+        file.write((json.dumps(document, indent=2) + "\n").encode())
+    return document
 
 
 def _report(
@@ -395,15 +417,11 @@ def _report(
 ) -> None:
     from sdc_search.atomic_files import atomic_file
     from sdc_search.benchmarks import tables
-    from sdc_search.benchmarks.machine import describe
     from sdc_search.plots import png_bytes
 
-    machine = describe(peers)
-    document = tables.document(machine, results, **settings)
-    contents = {
-        "results.json": (json.dumps(document, indent=2) + "\n").encode(),
-        "results.md": tables.markdown(machine, results).encode(),
-    }
+    document = _write_json(results, settings, peers, out)
+    machine = document["machine"]
+    contents = {"results.md": tables.markdown(machine, results).encode()}
     threads, scale = settings["threads"], settings["scale"]
     caption = f"{machine['cpu']}, {machine['isa']}, threads: {threads}, scale: {scale}"
     figure = None if draw is None else draw(results, caption=caption)
@@ -416,4 +434,4 @@ def _report(
         print_lines([json.dumps(document)])
     elif not quiet and results:
         text = render(*tables.rich_tables(results), tables.CAPTION, width=_TABLE_WIDTH)
-        print_lines([text, "", *(f"wrote {out / name}" for name in contents)])
+        print_lines([text, "", *(f"wrote {out / name}" for name in ("results.json", *contents))])
