@@ -20,7 +20,7 @@ Weights: TypeAlias = Tensor | None
 
 _BRACKET_FROM = 1 << 20  # numbers of a row from which a histogram is expected to be cheaper than a sort
 _LOSS_TOLERANCE = 2e-7  # as on the CPU: what means of bins may cost of the loss
-_PACKED_PAIRS = 1 << 23  # so many pairs may be kept in memory with what sorts them, 0.2 GB
+_PACKED_PAIRS = 1 << 23  # so many pairs may be kept in memory with what sorts them, some 0.3 GB
 _STRIP_NUMBERS = 1 << 24  # similarities that are computed at once
 _KEPT_NUMBERS = 1 << 26  # similarities of the teacher that are not computed again
 _STRIPS = 8  # at least, where rows allow it: a strip computes half a square too much
