@@ -2,8 +2,9 @@
 
 Usage: python cuda/sass.py _cuda.so ...     (anything with device code)
 Needs cuobjdump and nvdisasm, of the toolkit or of the packages nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm.
-Exits with 1 where a kernel spills registers, `scan` does not load whole vectors, or `scan_matrix` does not
-take as many products of the matrix units as it should.
+Exits with 1 where a kernel spills registers or adds real numbers atomically, `scan` or a kernel that streams
+similarities does not load whole vectors, `scan_matrix` does not take as many products of the matrix units as
+it should, or a kernel of the losses uses so many registers that two of its blocks do not fit a multiprocessor.
 """
 
 from __future__ import annotations
@@ -19,7 +20,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PASSES = ("count", "emit", "distances")
-COLUMNS = ("registers", "POPC", "BMMA", "IMMA", "LDG.128", "LDG.64", "LDG.32", "LDG.8", "LDL", "STL")
+STREAMED = {  # vectors of 16 bytes that a thread loads
+    "similarity_range": 4,
+    "count_bins": 4,
+    "begin_ranks": 2,
+    "classify": 8,
+    "collect_open_bins": 4,
+    "pack_strip": 4,
+}
+OF_SEARCH = ("bound", "place", "set_bounds")
+ATOMICS = ("ATOM", "ATOMG", "ATOMS", "RED", "REDG")
+MOST_REGISTERS = 128  # of each of 256 threads
+COLUMNS = (
+    "registers",
+    "POPC",
+    "BMMA",
+    "IMMA",
+    "LDG.128",
+    "LDG.64",
+    "LDG.32",
+    "LDG.8",
+    "LDL",
+    "STL",
+    "float atomics",
+)
 
 
 @dataclass
@@ -31,6 +55,7 @@ class Kernel:
     words: int  # of a code; 0: of any
     what: str
     counts: Counter[str] = field(default_factory=Counter)
+    is_of_losses: bool = False
 
     def faults(self) -> list[str]:
         """List what should hold and does not."""
@@ -39,6 +64,12 @@ class Kernel:
             found.append("spills registers")
         if self.name == "scan" and self.counts["LDG.128"] < self.words // 4:
             found.append("does not load whole vectors")
+        if self.counts["LDG.128"] < STREAMED.get(self.name, 0):
+            found.append("does not load whole vectors")
+        if self.counts["float atomics"]:
+            found.append("adds real numbers in whatever order the threads come")
+        if self.is_of_losses and self.counts["registers"] > MOST_REGISTERS:
+            found.append(f"takes {self.counts['registers']} registers")
         # Compute capabilities 8 and 9 multiply bits, of 128 or 256 at once; later ones bytes, of 32 at once.
         has_binary_product = self.architecture in ("sm_80", "sm_90")
         unit, products = (
@@ -68,7 +99,10 @@ def kernel_of(symbol: str, architecture: str) -> Kernel:
     name, parameters = rest[: int(length)], rest[int(length) :]
     words = re.match(r"ILi(\d+)E", parameters)
     which = re.search(r"PassE(\d)E", parameters)
-    return Kernel(architecture, name, int(words[1]) if words else 0, PASSES[int(which[1])] if which else "")
+    real = re.match(r"I([fd])", parameters)
+    what = PASSES[int(which[1])] if which else {"f": "float", "d": "double"}[real[1]] if real else ""
+    of_losses = not (words or which or name in OF_SEARCH)
+    return Kernel(architecture, name, int(words[1]) if words else 0, what, is_of_losses=of_losses)
 
 
 def load_name(modifiers: str) -> str:
@@ -91,6 +125,9 @@ def kernels_of(file: str) -> list[Kernel]:
         elif found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?\w+ )?\s*([A-Z0-9]+)([.\w]*)", line):
             name = load_name(found[2]) if found[1] == "LDG" else found[1]
             kernel.counts[name] += 1
+            kernel.counts["float atomics"] += (
+                name in ATOMICS and re.search(r"\.F(16|32|64)", found[2]) is not None
+            )
     for line in cuobjdump("-res-usage", file).splitlines():
         if found := re.search(r"arch = (sm_\w+)", line):
             architecture = found[1]

@@ -1,6 +1,7 @@
 // Stands in for the toolkit's header of this name: the part of CUDA that the kernels use, on the emulator.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -20,6 +21,9 @@ struct uint2 {
 } __attribute__((aligned(8)));
 struct uint4 {
   unsigned x, y, z, w;
+} __attribute__((aligned(16)));
+struct float4 {
+  float x, y, z, w;
 } __attribute__((aligned(16)));
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -142,10 +146,28 @@ inline int __popcll(unsigned long long value) { return __builtin_popcountll(valu
 inline int __ffs(int value) { return __builtin_ffs(value); }
 inline int __clz(int value) { return value == 0 ? 32 : __builtin_clz(static_cast<unsigned>(value)); }
 
+template <class To, class From>
+To bit_cast(From from) {
+  To to;
+  static_assert(sizeof(To) == sizeof(From));
+  std::memcpy(&to, &from, sizeof(To));
+  return to;
+}
+inline unsigned __float_as_uint(float value) { return bit_cast<unsigned>(value); }
+inline float __uint_as_float(unsigned bits) { return bit_cast<float>(bits); }
+inline long long __double_as_longlong(double value) { return bit_cast<long long>(value); }
+inline double __longlong_as_double(long long bits) { return bit_cast<double>(bits); }
+
 template <class T>
 T atomicAdd(T* address, T value) {
   const T before = *address;
   *address += value;
+  return before;
+}
+template <class T>
+T atomicExch(T* address, T value) {
+  const T before = *address;
+  *address = value;
   return before;
 }
 template <class T>

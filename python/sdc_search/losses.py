@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdc_search import ops
+from sdc_search.losses_cuda import device_spline
 from sdc_search.quantiles import (
     CACHED_VALUES,
     Distribution,
@@ -83,14 +84,17 @@ def wasserstein_1d(
         `x` or `y` is not floating point.
     ValueError
         The shapes do not fit each other, a sample is empty, weights are negative or all zero or require a
-        gradient, `p` is out of range, the tensors lie on different devices or not on the CPU, or `reduction`
-        is unknown.
+        gradient, `p` is out of range, the tensors lie on different devices or on one that is neither the CPU
+        nor a CUDA device, or `reduction` is unknown.
+    RuntimeError
+        The tensors lie on a CUDA device, and the build has no kernels for it.
 
     Notes
     -----
     For p = 1 the gradient is a subgradient, 0 where the two quantiles are equal. NaN in a row makes the row
     NaN. An infinite number is infinitely far from every finite one; two infinities are NaN apart. Samples of
     different sizes are merged in integers, so that long rows do not drift. It can be differentiated once.
+    Weights on a CUDA device are not checked, since that would wait for it: wrong ones make their row NaN.
 
     Examples
     --------
@@ -110,9 +114,10 @@ def wasserstein_1d(
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
     _check_devices(x=x, y=y, x_weights=x_weights, y_weights=y_weights)
-    if x.device.type not in ("cpu", "meta"):
+    if x.device.type not in ("cpu", "cuda", "meta"):
         raise ValueError(
-            f"wasserstein_1d runs on the CPU, got tensors on {x.device}: pass x.cpu() and y.cpu()"
+            "wasserstein_1d runs on the CPU and on CUDA devices,"
+            f" got tensors on {x.device}: pass x.cpu() and y.cpu()"
         )
     real = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
     losses = ops.wasserstein_1d(
@@ -167,6 +172,7 @@ def calibration_loss(
     loss NaN, and the gradient of its row. Infinite t are ordered like any number; an infinite s makes the
     loss infinite. It can be differentiated once. From 140,000 float32 similarities on, no sort is needed: see
     ``csrc/wasserstein.h``. The method does not change the gradient, and the loss by less than 1e-6 of it.
+    On a CUDA device, where a check would wait for it, quantiles that are not ascending make their row NaN.
 
     Examples
     --------
@@ -209,7 +215,7 @@ class SDCLoss(nn.Module):
         The calibration distribution, see `beta_quantiles`.
     pairs
         ``"half"``: the N/2 pairs (i, i + N/2), as published, so shuffle the batch; an odd N drops its last
-        row from the pairs. ``"all"``: the N(N − 1)/2 pairs i < j; float32 on the CPU never stores them (see
+        row from the pairs. ``"all"``: the N(N − 1)/2 pairs i < j, which float32 need not store (see
         Notes).
     quantization
         Weight of the quantisation term.
@@ -237,8 +243,9 @@ class SDCLoss(nn.Module):
     A row whose norm is below 1e-12 has cosine 0 with every other one, and no gradient flows to it.
 
     With ``pairs="all"``, float32 outputs on the CPU and a Beta distribution, tiles of similarities pass
-    through the cache: a batch of 4,096 takes less than 64 MB. Everything else, a `teacher_similarity` too, is
-    computed on the N(N − 1)/2 similarities as they are.
+    through the cache: a batch of 4,096 takes less than 64 MB. On a CUDA device they are not stored either for
+    more than 4,096 rows, and the loss then waits for the device once. Everything else, a `teacher_similarity`
+    too, is computed on the N(N − 1)/2 similarities as they are.
 
     Examples
     --------
@@ -281,6 +288,7 @@ class SDCLoss(nn.Module):
         self.clip_negative_targets = clip_negative_targets
         self.distribution = distribution
         self._table: tuple[int, Tensor] | None = None
+        self._device_table: tuple[tuple[Any, ...], Tensor] | None = None
 
     @classmethod
     def preset(cls, name: Preset) -> SDCLoss:
@@ -352,7 +360,10 @@ class SDCLoss(nn.Module):
                 f" got {_shape(features)} and {tuple(outputs.shape)}"
             )
         _check_devices(features=features, outputs=outputs)
-        if ops.is_eager(features, outputs) and torch.float64 not in (features.dtype, outputs.dtype):
+        fused = ops.is_eager(features, outputs) or (
+            self.pairs == "all" and ops.is_eager_cuda(features, outputs)
+        )
+        if fused and torch.float64 not in (features.dtype, outputs.dtype):
             loss = self._fused(features.float(), outputs.float())
             if loss is not None:
                 return loss
@@ -383,8 +394,15 @@ class SDCLoss(nn.Module):
             return ops.sdc_loss_half(features, outputs, self._quantiles(len(outputs) // 2), self.quantization)
         n_pairs = len(outputs) * (len(outputs) - 1) // 2
         if n_pairs <= CACHED_VALUES:
-            return ops.sdc_loss_all(features, outputs, self._quantiles(n_pairs), self.quantization)
-        spline = beta_spline(float(self.alpha), float(self.beta)) if self.distribution is None else None
+            table = self._quantiles(n_pairs, outputs)
+            return ops.sdc_loss_all(features, outputs, table, self.quantization)
+        if self.distribution is not None:
+            return None
+        shape = float(self.alpha), float(self.beta)
+        if outputs.is_cuda:
+            on_device = device_spline(*shape, self._floor(), outputs.device)
+            return on_device and ops.sdc_loss_all(features, outputs, on_device, self.quantization)
+        spline = beta_spline(*shape)
         if spline is None:
             return None
         return ops.sdc_loss_all(features, outputs, (spline, self._floor()), self.quantization)
@@ -396,7 +414,7 @@ class SDCLoss(nn.Module):
     def _composed(self, teacher: Tensor, outputs: Tensor) -> Tensor:
         directions = functional.normalize(outputs, dim=1)
         similarity = self._pair_cosines(directions)
-        loss = calibration_loss(similarity, teacher, self._quantiles(len(similarity)).to(similarity.device))
+        loss = calibration_loss(similarity, teacher, self._quantiles(len(similarity), similarity))
         if self.quantization == 0:
             return loss
         # cos(v, sign v) = ‖v‖₁ / (√K ‖v‖₂), whatever the sign of 0 is
@@ -440,7 +458,10 @@ class SDCLoss(nn.Module):
     def _floor(self) -> float:
         return 0.0 if self.clip_negative_targets else -1.0
 
-    def _quantiles(self, n: int) -> Tensor:
+    def _quantiles(self, n: int, like: Tensor | None = None) -> Tensor:
+        """Make the table of n pairs: on the CPU, or on the device and of the dtype of a tensor elsewhere."""
+        if like is not None and not like.is_cpu:
+            return self._device_quantiles(n, like)
         if self._table is not None and self._table[0] == n:
             return self._table[1]
         if self.distribution is None:
@@ -449,6 +470,17 @@ class SDCLoss(nn.Module):
         table = table.clamp(min=0) if self.clip_negative_targets else table
         if n <= CACHED_VALUES and ops.is_eager(table):
             self._table = (n, table)
+        return table
+
+    def _device_quantiles(self, n: int, like: Tensor) -> Tensor:
+        """Keep the last table on its device: copying it there would wait, and could not be captured."""
+        key = (n, like.device, like.dtype, self.alpha, self.beta, self._floor())
+        if self._device_table is not None and self._device_table[0] == key:
+            return self._device_table[1]
+        host = self._quantiles(n)
+        table = host.to(like.device, like.dtype)
+        if ops.is_eager(host):
+            self._device_table = (key, table)
         return table
 
     def _pair_cosines(self, directions: Tensor) -> Tensor:

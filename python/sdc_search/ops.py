@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from sdc_search import losses_cuda, native
 from sdc_search.native import core
 from sdc_search.quantiles import beta_table
 
@@ -80,9 +81,22 @@ def is_eager(*tensors: Tensor) -> bool:
     return not (_is_transformed() or torch._C._len_torch_dispatch_stack())
 
 
+def is_eager_cuda(*tensors: Tensor) -> bool:
+    """Whether the tensors hold numbers of a CUDA device, where there are kernels for it."""
+    return (
+        all(type(tensor) in _PLAIN_TYPES and tensor.is_cuda for tensor in tensors)
+        and not (torch.compiler.is_compiling() or _is_transformed() or torch._C._len_torch_dispatch_stack())
+        and native.cuda() is not None
+    )
+
+
 def _is_transformed() -> bool:
     """Whether a transform of torch.func or forward-mode differentiation is at work."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _has_kernels(tensor: Tensor) -> bool:
+    return tensor.is_cpu or (tensor.is_cuda and native.cuda() is not None)
 
 
 def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float) -> Tensor:
@@ -96,7 +110,7 @@ def calibration_loss(code: Tensor, teacher: Tensor, quantiles: Tensor, p: float)
             loss: Tensor = _CalibrationLoss.call(code, (teacher, quantiles, p))
             return loss
         return _calibrate(code, teacher, quantiles, p, None, None)
-    if code.device.type != "cpu" and not torch.compiler.is_compiling():
+    if not (_has_kernels(code) or torch.compiler.is_compiling()):
         return _plain_calibration_loss(code, teacher, quantiles, p)
     losses, _ = _registered(torch.ops.sdc_search.calibration_loss, code, teacher, quantiles, p)
     return torch.as_tensor(losses.mean())
@@ -125,12 +139,15 @@ def sdc_loss_half(features: Tensor, outputs: Tensor, table: Tensor, quantization
 
 
 def sdc_loss_all(
-    features: Tensor, outputs: Tensor, quantiles: Tensor | tuple[core.BetaSpline, float], quantization: float
+    features: Tensor,
+    outputs: Tensor,
+    quantiles: Tensor | tuple[core.BetaSpline, float] | losses_cuda.Spline,
+    quantization: float,
 ) -> Tensor:
     """Compute the loss of `SDCLoss` on all pairs. Eager float32.
 
     `quantiles` are a float64 table ``(N (N − 1) / 2,)``, or a spline and the least value that it is raised
-    to.
+    to; on a CUDA device a float32 table there, or a spline of the device.
     """
     return _sdc_loss(_all, features, outputs, quantiles, quantization)
 
@@ -146,16 +163,14 @@ def _scaled(gradient: Tensor, grad: Tensor) -> Tensor:
     torch would share it among threads of its own, which then look out for more work for milliseconds: on the
     processors that the native threads want for the next loss.
     """
-    if gradient.numel() < _SHARED_FROM:
+    if gradient.numel() < _SHARED_FROM or not gradient.is_cpu:
         return gradient * grad
     return torch.from_numpy(gradient.numpy() * grad.item())
 
 
 def _empty(tensor: Tensor) -> Tensor:
     """Make a contiguous tensor of the same shape and dtype; `empty_like` is the quickest way to one."""
-    return (
-        torch.empty_like(tensor) if tensor.is_contiguous() else torch.empty(tensor.shape, dtype=tensor.dtype)
-    )
+    return torch.empty_like(tensor) if tensor.is_contiguous() else tensor.new_empty(tensor.shape)
 
 
 def _calibrate(
@@ -304,6 +319,8 @@ def _all(
     features: Tensor, outputs: Tensor, quantiles: Any, quantization: float, gradient: Tensor | None
 ) -> Tensor:
     outputs = outputs.contiguous()
+    if outputs.is_cuda:
+        return losses_cuda.sdc_loss_all(features, outputs, quantiles, quantization, gradient)
     loss = _scalar(outputs.dtype)
     spline, floor = (None, -1.0) if isinstance(quantiles, Tensor) else quantiles
     core.sdc_loss_all(
@@ -412,6 +429,9 @@ _LIBRARY.impl("calibration_loss", _calibration_cpu, "CPU")
 _LIBRARY.impl("wasserstein_1d", _wasserstein_cpu, "CPU")
 _LIBRARY.impl("beta_quantiles", _beta_quantiles, "CompositeExplicitAutograd")
 _LIBRARY.impl("scale_rows", _scale_rows, "CPU")
+_LIBRARY.impl("calibration_loss", losses_cuda.calibration_loss, "CUDA")
+_LIBRARY.impl("wasserstein_1d", losses_cuda.wasserstein_1d, "CUDA")
+_LIBRARY.impl("scale_rows", _scale_rows, "CUDA")
 torch.library.register_fake("sdc_search::calibration_loss", _calibration_fake, lib=_LIBRARY)
 torch.library.register_fake("sdc_search::wasserstein_1d", _wasserstein_fake, lib=_LIBRARY)
 torch.library.register_fake("sdc_search::beta_quantiles", _beta_quantiles_fake, lib=_LIBRARY)

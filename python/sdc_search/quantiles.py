@@ -202,7 +202,14 @@ def beta_table(n: int, alpha: float, beta: float, floor: float = -1.0) -> Tensor
 
 @lru_cache(maxsize=32)
 def beta_spline(alpha: float, beta: float) -> core.BetaSpline | None:
-    """Interpolate the quantile function from exact nodes, with an error below 1e-10; None where that fails.
+    """Interpolate the quantile function with an error below 1e-10; None where that fails."""
+    nodes = beta_nodes(alpha, beta)
+    return None if nodes is None else core.BetaSpline(alpha, nodes[0], nodes[1], beta, nodes[2], nodes[3])
+
+
+@lru_cache(maxsize=32)
+def beta_nodes(alpha: float, beta: float) -> Floats | None:
+    """Give the spline's exact nodes: values and slopes of the lower half, then of the upper one.
 
     With I the regularised incomplete beta function, x = I⁻¹(p) behaves like p^(1/α) at 0 and is analytic in
     u = p^(1/α); so each half of the distribution is a spline in its own u.
@@ -212,7 +219,7 @@ def beta_spline(alpha: float, beta: float) -> core.BetaSpline | None:
         lower, lower_error = _nodes(alpha, beta, n_nodes)
         upper, upper_error = _nodes(beta, alpha, n_nodes)
         if max(lower_error, upper_error) < _SPLINE_ERROR:
-            return core.BetaSpline(alpha, *lower, beta, *upper)
+            return np.stack([*lower, *upper])
         n_nodes *= 2
     return None
 

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.machinery import ExtensionFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -70,9 +71,12 @@ def _emulator(directory: Path) -> Path:
 
 def build_emulated_module(directory: Path) -> ModuleType:
     """Build the module `_cuda` with its kernels on the emulator, and load it."""
+    sources = sorted(set(CUDA.glob("*.cu")) - {CUDA / "probe.cu"})
+    with ThreadPoolExecutor(os.cpu_count()) as compilers:
+        kernels = list(compilers.map(lambda source: _compiled(source, KERNEL_FLAGS, directory), sources))
     objects = [
         _emulator(directory),
-        _compiled(CUDA / "hamming.cu", KERNEL_FLAGS, directory),
+        *kernels,
         _compiled(CUDA / "devices.cpp", ["-O0"], directory),
         _compiled(ROOT / "tests" / "native" / "cuda_emulated_module.cpp", PYTHON_FLAGS, directory),
     ]
