@@ -3,8 +3,9 @@
 Usage: python cuda/sass.py _cuda.so ...     (anything with device code)
 Needs cuobjdump and nvdisasm, of the toolkit or of the packages nvidia-cuda-cuobjdump, nvidia-cuda-nvdisasm.
 Exits with 1 where a kernel spills registers or adds real numbers atomically, `scan` or a kernel that streams
-similarities does not load whole vectors, `scan_matrix` does not take as many products of the matrix units as
-it should, or a kernel of the losses uses so many registers that two of its blocks do not fit a multiprocessor.
+similarities does not load whole vectors, `scan_matrix` does not take as many products of the matrix units
+as it should, or a kernel of the losses uses so many registers that two of its blocks do not fit a
+multiprocessor.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from sdc_search import native
+from sdc_search import cuda_memory, native
 from sdc_search.quantiles import beta_nodes
 
 Weights: TypeAlias = Tensor | None
@@ -302,11 +302,11 @@ def _same_device(first: Tensor, *others: Weights) -> None:
 
 
 def _empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape, dtype=like.dtype, device=like.device)
+    return cuda_memory.empty(shape, like.dtype, like.device, "results of a loss")
 
 
 def _workspace(like: Tensor, n_bytes: int) -> Tensor:
-    return torch.empty(n_bytes, dtype=torch.uint8, device=like.device)
+    return cuda_memory.empty((n_bytes,), torch.uint8, like.device, "workspace of a loss")
 
 
 def _target(tensor: Tensor) -> tuple[int, int]:
