@@ -146,11 +146,12 @@ std::int64_t sums_of_strip(std::int64_t n_items, std::int64_t stride, std::int64
 
 void register_losses(py::module_& m) {
   const py::call_guard<py::gil_scoped_release> unlocked;
-  py::class_<BetaSpline>(m, "BetaSpline")
+  // Local, since the emulated module and that of a device may be imported by one process.
+  py::class_<BetaSpline>(m, "BetaSpline", py::module_local())
       .def(py::init([](Address nodes, std::int64_t n_nodes, double alpha, double beta, double floor) {
         return BetaSpline{at<const double>(nodes), n_nodes, alpha, beta, floor};
       }));
-  py::class_<PairBrackets>(m, "PairBrackets")
+  py::class_<PairBrackets>(m, "PairBrackets", py::module_local())
       .def(py::init<std::int64_t, std::int64_t, Address, const BetaSpline*, std::int64_t, double, Address,
                     std::size_t, int, Address>())
       .def_static("workspace_bytes", &PairBrackets::bytes)
