@@ -86,20 +86,12 @@ struct Bins {
 };
 
 __global__ void similarity_range(Similarities block, BracketState* state) {
-  const Place place(block);
   std::uint32_t high = 0, inverse_low = 0;
-#pragma unroll
-  for (unsigned v = 0; v < kVectors; ++v) {
-    float t[4];
-    place.load(block.data, v, t);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (!place.counts(place.column(v) + i)) continue;
-      const std::uint32_t key = order_key(t[i]);
-      high = max(high, key);
-      inverse_low = max(inverse_low, ~key);
-    }
-  }
+  Place(block).each([&](std::int64_t, float t) {
+    const std::uint32_t key = order_key(t);
+    high = max(high, key);
+    inverse_low = max(inverse_low, ~key);
+  });
 #pragma unroll
   for (unsigned bits = kLanes / 2; bits != 0; bits /= 2) {
     high = max(high, __shfl_xor_sync(kAllLanes, high, bits));
@@ -113,15 +105,7 @@ __global__ void similarity_range(Similarities block, BracketState* state) {
 __global__ void count_bins(Similarities block, BracketMemory memory) {
   Bins bins;
   if (!bins.choose(*memory.state, memory.n_bins)) return;
-  const Place place(block);
-#pragma unroll
-  for (unsigned v = 0; v < kVectors; ++v) {
-    float t[4];
-    place.load(block.data, v, t);
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (place.counts(place.column(v) + i)) atomicAdd(&memory.counts[bins.of(t[i])], 1u);
-  }
+  Place(block).each([&](std::int64_t, float t) { atomicAdd(&memory.counts[bins.of(t)], 1u); });
 }
 
 // begins[bin] = the sum of the counts before it. One block of kScanThreads; each of them a run of bins.
@@ -294,25 +278,26 @@ __device__ inline bool within_limits(const BracketMemory& memory) {
          state.n_collected <= memory.limits.collected && state.comparisons <= memory.limits.comparisons;
 }
 
+// The same where there are any, with the bins that they lie in.
+__device__ inline bool choose_open(const BracketMemory& memory, Bins& bins) {
+  return memory.state->n_open != 0 && within_limits(memory) && bins.choose(*memory.state, memory.n_bins);
+}
+
+// Orders numbers as a stable sort does.
+__device__ inline unsigned long long stable_key(float t, std::uint32_t index) {
+  return static_cast<unsigned long long>(order_key(t)) << 32 | index;
+}
+
 __global__ void collect_open_bins(Similarities block, BracketMemory memory) {
   Bins bins;
-  if (memory.state->n_open == 0 || !within_limits(memory) || !bins.choose(*memory.state, memory.n_bins))
-    return;
+  if (!choose_open(memory, bins)) return;
   const Place place(block);
-#pragma unroll
-  for (unsigned v = 0; v < kVectors; ++v) {
-    float t[4];
-    place.load(block.data, v, t);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const std::int64_t column = place.column(v) + i;
-      if (!place.counts(column)) continue;
-      const std::uint32_t bin = bins.of(t[i]);
-      if (memory.opened[bin] == 0) continue;
-      const std::uint32_t slot = memory.starts[bin] + atomicAdd(&memory.taken[bin], 1u);
-      memory.collected[slot] = static_cast<unsigned long long>(order_key(t[i])) << 32 | place.index(column);
-    }
-  }
+  place.each([&](std::int64_t column, float t) {
+    const std::uint32_t bin = bins.of(t);
+    if (memory.opened[bin] == 0) return;
+    const std::uint32_t slot = memory.starts[bin] + atomicAdd(&memory.taken[bin], 1u);
+    memory.collected[slot] = stable_key(t, place.index(column));
+  });
 }
 
 // Units of the correction: of n numbers it cannot overflow, since each adds at most what the quantiles span.
@@ -325,8 +310,7 @@ __device__ inline double correction_scale(const Quantiles<float>& quantiles) {
 // Ranks the open numbers, a warp each in turn. Writes signs * unit to `out` and signs to the list.
 __global__ void resolve(BracketMemory memory, Quantiles<float> quantiles, float unit, float* out) {
   Bins bins;
-  if (memory.state->n_open == 0 || !within_limits(memory) || !bins.choose(*memory.state, memory.n_bins))
-    return;
+  if (!choose_open(memory, bins)) return;
   const unsigned lane = threadIdx.x % kLanes;
   const std::uint32_t n_open = memory.state->n_open, warps = gridDim.x * kBlockWarps;
   const double scale = correction_scale(quantiles);
@@ -334,7 +318,7 @@ __global__ void resolve(BracketMemory memory, Quantiles<float> quantiles, float 
     const Open open = memory.open[i];
     const std::uint32_t bin = bins.of(open.t);
     const std::uint32_t begin = memory.begins[bin], count = memory.begins[bin + 1] - begin;
-    const unsigned long long key = static_cast<unsigned long long>(order_key(open.t)) << 32 | open.index;
+    const unsigned long long key = stable_key(open.t, open.index);
     std::uint32_t before = 0;
     for (std::uint32_t other = lane; other < count; other += kLanes)
       before += memory.collected[memory.starts[bin] + other] < key;

@@ -9,14 +9,7 @@ namespace sdc::cuda {
 
 __global__ void pack_strip(Similarities strip, float* pairs) {
   const Place place(strip);
-#pragma unroll
-  for (unsigned v = 0; v < kVectors; ++v) {
-    float numbers[4];
-    place.load(strip.data, v, numbers);
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-      if (place.counts(place.column(v) + i)) pairs[place.index(place.column(v) + i)] = numbers[i];
-  }
+  place.each([&](std::int64_t column, float number) { pairs[place.index(column)] = number; });
 }
 
 __global__ void unpack_strip(Similarities strip, const float* pairs, float* out) {

@@ -64,6 +64,18 @@ struct Place {
 #pragma unroll
     for (int i = 0; i < 4; ++i) numbers[i] = from + i < block.columns ? line[i] : 0.0f;
   }
+  // Calls visit(column, number) for each of the thread's numbers that counts.
+  template <class Visit>
+  __device__ void each(Visit visit) const {
+#pragma unroll
+    for (unsigned v = 0; v < kVectors; ++v) {
+      float numbers[4];
+      load(block.data, v, numbers);
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (counts(column(v) + i)) visit(column(v) + i, numbers[i]);
+    }
+  }
   __device__ void store(const float (&numbers)[4], unsigned vector, float* matrix) const {
     const std::int64_t from = column(vector);
     float* line = matrix + row * block.stride + from;

@@ -93,50 +93,53 @@ unsigned match_any(unsigned mask, T value, const char* site) {
   return equal;
 }
 
-// The matrix unit's m16n8k128 and m16n8k256 of bits, .and.popc: see matrix_unit.cuh for what lies where.
+// The operands of a product of the matrix unit, gathered from the lanes: see matrix_unit.cuh for what lies
+// where.
+struct Operands {
+  std::uint32_t rows[16][8], columns[8][8];
+
+  template <int kHalves>
+  static Operands of_lanes(const std::uint32_t (&a)[2 * kHalves], const std::uint32_t (&b)[kHalves]) {
+    Operands all;
+    for (int half = 0; half < kHalves; ++half) {
+      const Values& words =
+          exchange(0xffffffffu, to_bits(a[2 * half]) | to_bits(a[2 * half + 1]) << 32, EMULATOR_SITE);
+      for (unsigned i = 0; i < 32; ++i) {
+        all.rows[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i]);
+        all.rows[i / 4 + 8][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i] >> 32);
+      }
+      const Values& others = exchange(0xffffffffu, b[half], EMULATOR_SITE);
+      for (unsigned i = 0; i < 32; ++i)
+        all.columns[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(others.of[i]);
+    }
+    return all;
+  }
+
+  // Adds product(word of the row, word of the column), over all words, to this lane's four sums.
+  template <class Product>
+  void add_to(int (&sums)[4], int n_words, Product product) const {
+    for (unsigned i = 0; i < 4; ++i) {
+      const unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
+      for (int word = 0; word < n_words; ++word) sums[i] += product(rows[row][word], columns[column][word]);
+    }
+  }
+};
+
+// The matrix unit's m16n8k128 and m16n8k256 of bits, .and.popc.
 template <int K>
 void add_common_ones(int (&sums)[4], const std::uint32_t (&a)[K / 64], const std::uint32_t (&b)[K / 128]) {
-  constexpr int kHalves = K / 128;
-  std::uint32_t rows[16][8], columns[8][8];
-  for (int half = 0; half < kHalves; ++half) {
-    const Values& words =
-        exchange(0xffffffffu, to_bits(a[2 * half]) | to_bits(a[2 * half + 1]) << 32, EMULATOR_SITE);
-    for (unsigned i = 0; i < 32; ++i) {
-      rows[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i]);
-      rows[i / 4 + 8][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i] >> 32);
-    }
-    const Values& others = exchange(0xffffffffu, b[half], EMULATOR_SITE);
-    for (unsigned i = 0; i < 32; ++i)
-      columns[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(others.of[i]);
-  }
-  for (unsigned i = 0; i < 4; ++i) {
-    const unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
-    for (int word = 0; word < 4 * kHalves; ++word)
-      sums[i] += __builtin_popcount(rows[row][word] & columns[column][word]);
-  }
+  Operands::of_lanes<K / 128>(a, b).add_to(
+      sums, K / 32, [](std::uint32_t x, std::uint32_t y) { return __builtin_popcount(x & y); });
 }
 
 // The matrix unit's m16n8k32 of unsigned bytes.
 inline void add_products_of_bytes(int (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  std::uint32_t rows[16][8], columns[8][8];
-  for (int half = 0; half < 2; ++half) {
-    const Values& words =
-        exchange(0xffffffffu, to_bits(a[2 * half]) | to_bits(a[2 * half + 1]) << 32, EMULATOR_SITE);
-    for (unsigned i = 0; i < 32; ++i) {
-      rows[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i]);
-      rows[i / 4 + 8][half * 4 + i % 4] = static_cast<std::uint32_t>(words.of[i] >> 32);
-    }
-    const Values& others = exchange(0xffffffffu, b[half], EMULATOR_SITE);
-    for (unsigned i = 0; i < 32; ++i)
-      columns[i / 4][half * 4 + i % 4] = static_cast<std::uint32_t>(others.of[i]);
-  }
-  for (unsigned i = 0; i < 4; ++i) {
-    const unsigned row = lane() / 4 + i / 2 * 8, column = lane() % 4 * 2 + i % 2;
-    for (int word = 0; word < 8; ++word)
-      for (int shift = 0; shift < 32; shift += 8)
-        sums[i] +=
-            static_cast<int>((rows[row][word] >> shift & 255) * (columns[column][word] >> shift & 255));
-  }
+  Operands::of_lanes<2>(a, b).add_to(sums, 8, [](std::uint32_t x, std::uint32_t y) {
+    int sum = 0;
+    for (int shift = 0; shift < 32; shift += 8)
+      sum += static_cast<int>((x >> shift & 255) * (y >> shift & 255));
+    return sum;
+  });
 }
 
 }  // namespace emulator
