@@ -134,27 +134,17 @@ def sdc_loss_all(
     """
     _same_device(features, outputs)
     with torch.autocast(outputs.device.type, enabled=False):
-        return _sdc_loss_all(features, outputs, quantiles, quantization, gradient)
-
-
-def _sdc_loss_all(
-    features: Tensor,
-    outputs: Tensor,
-    quantiles: Tensor | Spline,
-    quantization: float,
-    gradient: Tensor | None,
-) -> Tensor:
-    directions, inverses = _directions(outputs)
-    pairs = _AllPairs(_directions(features)[0], directions, quantiles, gradient is not None)
-    loss, along = pairs.calibrated()
-    n, k = outputs.shape
-    loss = loss + quantization * (1 - directions.abs().sum(dim=1).mean() / k**0.5)
-    if gradient is not None:
-        # cos(v, sign v) = ‖v‖₁ / (√K ‖v‖₂)
-        along -= quantization / (n * k**0.5) * directions.sign()
-        back = (along * directions).sum(dim=1, keepdim=True)
-        torch.mul(inverses, along - back * directions, out=gradient)
-        gradient += loss - loss  # NaN everywhere, if the loss is
+        directions, inverses = _directions(outputs)
+        pairs = _AllPairs(_directions(features)[0], directions, quantiles, gradient is not None)
+        loss, along = pairs.calibrated()
+        n, k = outputs.shape
+        loss = loss + quantization * (1 - directions.abs().sum(dim=1).mean() / k**0.5)
+        if gradient is not None:
+            # cos(v, sign v) = ‖v‖₁ / (√K ‖v‖₂)
+            along -= quantization / (n * k**0.5) * directions.sign()
+            back = (along * directions).sum(dim=1, keepdim=True)
+            torch.mul(inverses, along - back * directions, out=gradient)
+            gradient += loss - loss  # NaN everywhere, if the loss is
     return torch.as_tensor(loss)
 
 

@@ -73,7 +73,7 @@ class _NoDerivative(torch.autograd.Function):
 
 def is_eager(*tensors: Tensor) -> bool:
     """Whether the tensors hold numbers in the CPU's memory that can be read right now."""
-    if torch.compiler.is_dynamo_compiling():  # other tracers show by their tensors or their dispatch mode
+    if torch.compiler.is_compiling():
         return False
     for tensor in tensors:
         if type(tensor) not in _PLAIN_TYPES or not tensor.is_cpu:
@@ -202,7 +202,7 @@ def _calibrate(
 class _CalibrationLoss(_EagerFunction):
     """Keeps the gradient for the way back, as signs where it is long and p = 1.
 
-    The constants come in one tuple: what `apply` does for each tensor takes longer than this saves names.
+    The constants come in one tuple, since `apply` spends time on each tensor that it is given by itself.
     """
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -342,11 +342,13 @@ def _run(
         print_lines(case.name for case in chosen)
         return
     make_directory(out, "--out")
-    results: list[Result] = []
     failures: list[str] = []
     settings = {"suite": suite.name, "scale": scale.value, "threads": threads, "failures": failures}
-    for _ in _measure(chosen, scale, threads, results, failures, quiet=quiet):
+
+    def keep(results: Sequence[Result]) -> None:
         _write_json(results, settings, suite.peers, out)  # so that a run that is ended keeps what it has
+
+    results = _measure(chosen, scale, threads, failures, keep, quiet=quiet)
     _report(results, settings, suite.peers, suite.draw, out, quiet=quiet, json_output=json_output)
     if failures:
         raise InputError("; ".join(failures))
@@ -373,14 +375,18 @@ def _measure(
     cases: Sequence[Case],
     scale: Scale,
     threads: int,
-    results: list[Result],
     failures: list[str],
+    keep: Callable[[Sequence[Result]], None],
     *,
     quiet: bool,
-) -> Iterator[None]:
-    """Run the cases, yielding after each; a wrong answer costs its own case, not the hour of the others."""
+) -> list[Result]:
+    """Run the cases, and keep the results after each.
+
+    A wrong answer is added to the failures: it costs its own case, not the hour that the others took.
+    """
     from sdc_search.benchmarks.cases import BUDGETS, WrongAnswerError, run_case
 
+    results: list[Result] = []
     with progress(len(cases), quiet=quiet, log=True) as report:
         for done, case in enumerate(cases):
             report(case.name, done)
@@ -388,7 +394,8 @@ def _measure(
                 results.append(run_case(case, threads, BUDGETS[scale.value]))
             except WrongAnswerError as error:
                 failures.append(str(error))
-            yield
+            keep(results)
+    return results
 
 
 def _write_json(
